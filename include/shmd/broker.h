@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * broker.h - the broker inside a program of your own: for tests, demonstrations, and programs
+ * that want no daemon beside them. Link with libshmd-broker (shmd-broker.pc).
+ *
+ *     struct shmd_broker_options options = {.size = sizeof(options), .socket = "/tmp/my/control"};
+ *     shmd_broker_open(&broker, &options);
+ *     shmd_broker_run(broker);          // until shmd_broker_stop(), from any thread or handler
+ *     shmd_broker_close(broker);
+ *
+ * Everything but shmd_broker_stop() belongs to the one thread that runs the loop. Errors are
+ * negative errno values; shmd_broker_error() has the text of the last one on this thread.
+ */
+#ifndef SHMD_BROKER_H
+#define SHMD_BROKER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SHMD_BROKER_EXPORT __attribute__((visibility("default")))
+#else
+#define SHMD_BROKER_EXPORT
+#endif
+
+struct uv_loop_s;
+struct shmd_broker;
+
+enum shmd_log_level {
+        SHMD_LOG_ERROR = 0,
+        SHMD_LOG_WARNING = 1,
+        SHMD_LOG_INFO = 2,
+        SHMD_LOG_DEBUG = 3,
+};
+
+/** One line of log, without newline. */
+typedef void (*shmd_log_callback)(void *user, int level, const char *text);
+
+struct shmd_broker_options {
+        uint32_t size;      /**< sizeof the struct; zero fields mean the default */
+        uint32_t n_uids;    /**< length of `uids` */
+        const char *socket; /**< where to listen; required. Its directory is made if missing */
+        /** Users that may connect besides root and the broker's own. */
+        const uint32_t *uids;
+        /** The caller's loop; then shmd_broker_run() is not used. Default NULL: its own. */
+        struct uv_loop_s *loop;
+        shmd_log_callback log; /**< default NULL: silent */
+        void *user;            /**< passed to `log` */
+};
+
+/**
+ * Starts to listen. A socket left by a broker that crashed is replaced; one that is served by a
+ * living broker is not.
+ * @return 0 and *broker; -EADDRINUSE: another broker is there (the text says which process);
+ *         -ENAMETOOLONG, -EACCES, -ENOENT, -EINVAL; -EMFILE, -ENFILE, -ENOMEM.
+ */
+SHMD_BROKER_EXPORT int shmd_broker_open(struct shmd_broker **broker,
+                                        const struct shmd_broker_options *options);
+
+/** Serves until shmd_broker_stop(). @return 0; -EINVAL: it uses the caller's loop. */
+SHMD_BROKER_EXPORT int shmd_broker_run(struct shmd_broker *broker);
+
+/** Makes shmd_broker_run() return. From any thread, or a signal handler. */
+SHMD_BROKER_EXPORT void shmd_broker_stop(struct shmd_broker *broker);
+
+/** Ends all sessions, removes the socket, frees everything. NULL is allowed. With the caller's
+ *  loop the handles are closed by the loop's next turn, which must still come. */
+SHMD_BROKER_EXPORT void shmd_broker_close(struct shmd_broker *broker);
+
+/** The text of the last call that failed on this thread. */
+SHMD_BROKER_EXPORT const char *shmd_broker_error(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connection.c - opens and closes a connection, and keeps the news for its callbacks.
+ *
+ *                HELLO/WELCOME                   end of file, an error, nonsense
+ *   shmd_connect ------------> connected ------------------------------------> lost
+ *
+ * What is lost is the broker only: publishers and subscribers go on with the peers they have.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "connection.h"
+#include "error.h"
+#include "util.h"
+#include "wire.h"
+
+#define TEXT_(number) #number
+#define TEXT(number)  TEXT_(number)
+
+const char *shmd_version(void)
+{
+        return TEXT(SHMD_VERSION_MAJOR) "." TEXT(SHMD_VERSION_MINOR) "." TEXT(SHMD_VERSION_PATCH);
+}
+
+const char *shmd_error(void)
+{
+        return error_text();
+}
+
+int connection_in_child(void)
+{
+        return error_set(-ECHILD,
+                         "this connection belongs to the parent process: connect in the child");
+}
+
+int shmd_connected(const struct shmd *bus)
+{
+        return bus->is_connected;
+}
+
+/* ---- events ----------------------------------------------------------------------------- */
+
+void connection_event(struct shmd *bus, void *owner, shmd_peer_callback callback, void *user,
+                      const struct shmd_peer *peer, int present)
+{
+        struct event *event;
+
+        bus->peers_changed = true;
+        if (!callback)
+                return;
+        event = calloc(1, sizeof(*event));
+        if (!event)
+                return; /* the status still counts it */
+        event->owner = owner;
+        event->callback = callback;
+        event->user = user;
+        event->peer = *peer;
+        event->present = present;
+        list_append(&bus->events, &event->link);
+}
+
+void connection_forget_events(struct shmd *bus, const void *owner)
+{
+        list_for_each_safe (&bus->events, link) {
+                struct event *event = list_entry(link, struct event, link);
+
+                if (owner && event->owner != owner)
+                        continue;
+                list_remove(&event->link);
+                free(event);
+        }
+}
+
+/* ---- connecting ------------------------------------------------------------------------- */
+
+/* Tries one address, for as long as its backlog is full. The socket, or a negative errno. */
+static int try_address(const char *path, uint64_t deadline)
+{
+        for (;;) {
+                int fd = socket_connect(path);
+
+                if (fd != -EAGAIN || now_ns() >= deadline)
+                        return fd == -EAGAIN ? -ETIMEDOUT : fd;
+                /* A full backlog can't be polled for. */
+                poll(NULL, 0, 1);
+        }
+}
+
+/* Adds "path (reason)" to the list of what was tried. */
+static void note_attempt(char *tried, size_t size, const char *path, int code)
+{
+        size_t used = strlen(tried);
+
+        snprintf(tried + used, size - used, "%s%s (%s)", used ? ", " : "", path,
+                 strerrordesc_np(-code));
+}
+
+/* Which failure the caller gets when all addresses fail: the one that says most. */
+static int worse_of(int one, int other)
+{
+        if (one == 0 || one == -ENOENT)
+                return other;
+        return other == -ENOENT ? one : other;
+}
+
+static int connect_anywhere(const char *given, uint64_t deadline)
+{
+        const char *runtime = getenv("XDG_RUNTIME_DIR"), *set = getenv("SHMD_SOCKET");
+        char user_path[512] = "", tried[700] = "";
+        const char *paths[] = {user_path, "/run/shmd/control"};
+        int code = 0;
+
+        if (!given && set && *set)
+                given = set;
+        if (given) {
+                code = try_address(given, deadline);
+                if (code >= 0)
+                        return code;
+                note_attempt(tried, sizeof(tried), given, code);
+        } else {
+                if (runtime && *runtime)
+                        snprintf(user_path, sizeof(user_path), "%s/shmd/control", runtime);
+                for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+                        int fd;
+
+                        if (!*paths[i])
+                                continue;
+                        fd = try_address(paths[i], deadline);
+                        if (fd >= 0)
+                                return fd;
+                        note_attempt(tried, sizeof(tried), paths[i], fd);
+                        code = worse_of(code, fd);
+                }
+        }
+        return error_set(code, "no broker at %s; start one with 'shmd%s%s'", tried,
+                         given ? " --socket " : "", given ? given : "");
+}
+
+static bool can_reopen(void)
+{
+        return access("/proc/self/fd", X_OK) == 0;
+}
+
+/* HELLO and WELCOME: the one round trip in which requests are not yet possible. */
+static int greet(struct shmd *bus, uint64_t deadline)
+{
+        struct message_hello hello = {.magic = PROTOCOL_MAGIC,
+                                      .version = PROTOCOL_VERSION,
+                                      .min_version = PROTOCOL_MIN_VERSION,
+                                      .flags = bus->hello_flags,
+                                      .connection = bus->id};
+        const struct message *answer = &bus->packet->header;
+        int code;
+
+        wire_begin(&hello, MESSAGE_HELLO, sizeof(hello), bus->next_serial++);
+        code = connection_send(bus, &hello.header, NULL, 0, deadline);
+        if (code == 0)
+                code = connection_await(bus, POLLIN, deadline);
+        if (code == 0)
+                code = connection_receive(bus);
+        if (code <= 0)
+                return code < 0 ? code : error_set(-EPROTO, "the broker said nothing");
+        if (answer->type == MESSAGE_GOODBYE || answer->type == MESSAGE_REPLY) {
+                const struct message_goodbye *no = (const void *)answer;
+
+                return error_set(no->code < 0 ? no->code : -EPROTO, "the broker refuses: %s",
+                                 no->text);
+        }
+        if (answer->type != MESSAGE_WELCOME ||
+            ((const struct message_welcome *)answer)->version != PROTOCOL_VERSION)
+                return error_set(-EPROTO, "the broker speaks another protocol than version %u",
+                                 PROTOCOL_VERSION);
+        if (bus->packet->n_fds != 1)
+                return error_set(-EMFILE, "no descriptor is free for the session's page");
+        return 0;
+}
+
+static int map_page(struct shmd *bus)
+{
+        const struct session_page *page;
+        int fd = packet_take_fd(bus->packet, 0);
+        int code = segment_check(fd, PAGE_SIZE_SESSION, SEGMENT_ANY_OWNER);
+
+        if (code == 0)
+                code = segment_map(&bus->page, fd, PAGE_SIZE_SESSION);
+        bus->page.fd = fd; /* owned; also what the reserve duplicates */
+        if (code < 0)
+                return code;
+        page = bus->page.base;
+        if (page->identity.magic != LAYOUT_MAGIC_PAGE || page->identity.version != LAYOUT_VERSION)
+                return error_set(-EPROTO,
+                                 "the broker's memory layout has version %u, this library's %u",
+                                 page->identity.version, LAYOUT_VERSION);
+        bus->word = &page->word;
+        bus->seen_word = 0;
+        return 0;
+}
+
+/* A word that a forked child reads as 0. */
+static int make_guard(struct shmd *bus)
+{
+        void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (page == MAP_FAILED)
+                return error_system(-errno, "a page of memory");
+        bus->guard = page;
+        *bus->guard = 1;
+        /* Refused only before Linux 4.14: then a child that uses this crashes instead. */
+        madvise(page, 4096, MADV_WIPEONFORK);
+        return 0;
+}
+
+static struct shmd *new_bus(void)
+{
+        struct shmd *bus = calloc(1, sizeof(*bus));
+
+        if (!bus)
+                return NULL;
+        bus->packet = malloc(sizeof(*bus->packet));
+        if (!bus->packet) {
+                free(bus);
+                return NULL;
+        }
+        bus->packet->n_fds = 0;
+        bus->socket = bus->pipe_write = -1;
+        bus->page = SEGMENT_NONE;
+        bus->id = random_id();
+        bus->next_serial = 1;
+        list_init(&bus->publishers);
+        list_init(&bus->subscribers);
+        list_init(&bus->channels);
+        list_init(&bus->blocks);
+        list_init(&bus->own_blocks);
+        list_init(&bus->bumped);
+        list_init(&bus->events);
+        list_init(&bus->missing);
+        list_init(&bus->ears);
+        return bus;
+}
+
+static int check_connect_options(struct shmd_connect_options *copy,
+                                 const struct shmd_connect_options *options)
+{
+        memset(copy, 0, sizeof(*copy));
+        return options ? options_copy(copy, sizeof(*copy), options, options->size,
+                                      "shmd_connect_options")
+                       : 0;
+}
+
+static int open_bus(struct shmd *bus, const struct shmd_connect_options *options)
+{
+        uint64_t deadline = now_ns() + REPLY_TIMEOUT_NS;
+        int code;
+
+        bus->spin_ns = options->spin_ns;
+        code = waiting_init(bus, options->loop);
+        if (code == 0)
+                code = make_guard(bus);
+        if (code == 0)
+                code = bus->socket = connect_anywhere(options->socket, deadline);
+        if (code < 0)
+                return code;
+        bus->is_connected = true;
+        if (!doorbell_can_membarrier())
+                bus->hello_flags |= HELLO_NO_MEMBARRIER;
+        if (!can_reopen())
+                bus->hello_flags |= HELLO_NO_PROC;
+        code = greet(bus, deadline);
+        if (code == 0)
+                code = map_page(bus);
+        packet_close(bus->packet);
+        return code < 0 ? code : waiting_watch_socket(bus);
+}
+
+int shmd_connect(struct shmd **busp, const struct shmd_connect_options *options)
+{
+        struct shmd_connect_options copy;
+        struct shmd *bus;
+        int code = check_connect_options(&copy, options);
+
+        *busp = NULL;
+        if (code < 0)
+                return code;
+        bus = new_bus();
+        if (!bus)
+                return error_system(-ENOMEM, "a connection");
+        code = open_bus(bus, &copy);
+        if (code < 0) {
+                shmd_close(bus);
+                return code;
+        }
+        *busp = bus;
+        return 0;
+}
+
+void shmd_close(struct shmd *bus)
+{
+        if (!bus || bus->is_closing)
+                return;
+        if (bus->guard && !*bus->guard) {
+                /* A forked child: all but the descriptors is the parent's, the loop too. */
+                fd_close(&bus->socket);
+                fd_close(&bus->pipe_write);
+                return;
+        }
+        bus->is_closing = true;
+        list_for_each_safe (&bus->publishers, link)
+                shmd_publisher_close(list_entry(link, struct shmd_publisher, link));
+        list_for_each_safe (&bus->subscribers, link)
+                shmd_subscriber_close(list_entry(link, struct shmd_subscriber, link));
+        connection_forget_events(bus, NULL);
+        while (!list_empty(&bus->missing)) {
+                struct missing *missing = list_entry(bus->missing.next, struct missing, link);
+
+                connection_found(bus, missing->which, missing->publisher, missing->subscription);
+        }
+        list_for_each_safe (&bus->own_blocks, link) {
+                struct own_block *block = list_entry(link, struct own_block, link);
+
+                list_remove(&block->link);
+                segment_close(&block->memory);
+                free(block);
+        }
+        connection_reserve(bus, 0);
+        fd_close(&bus->pipe_write);
+        segment_close(&bus->page);
+        if (bus->guard)
+                munmap(bus->guard, 4096);
+        free(bus->packet);
+        bus->packet = NULL;
+        waiting_close(bus);
+}

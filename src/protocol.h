@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * protocol.h - every byte on the control socket. docs/protocol.md is its document; whoever changes
+ * one changes the other and PROTOCOL_VERSION in the same commit.
+ *
+ * The socket is AF_UNIX, SOCK_SEQPACKET: one message is one packet, with its descriptors. Messages
+ * are plain structs in the machine's byte order (both ends are on one machine), padded by hand;
+ * unused bytes are zero. wire.c checks each before anybody looks at it.
+ *
+ *   client                                   broker
+ *   HELLO                               ->
+ *                                       <-   WELCOME (session page)
+ *   ADVERTISE (segment)                 ->
+ *                                       <-   SUBSCRIBER_ADDED... then REPLY
+ *   SUBSCRIBE (block, channel)          ->
+ *                                       <-   PUBLISHER_ADDED... then REPLY
+ *   UNADVERTISE, UNSUBSCRIBE            ->
+ *   LIST                                ->
+ *                                       <-   LISTING... then REPLY
+ *   ACKNOWLEDGE                         ->
+ *                                       <-   SUBSCRIBER_ADDED, SUBSCRIBER_REMOVED,
+ *                                            PUBLISHER_ADDED, PUBLISHER_REMOVED,
+ *                                            PUBLISHER_REFUSED
+ *   REINTRODUCE                         ->
+ *                                       <-   GOODBYE, before the broker ends a session
+ *
+ * The order of an introduction: the kernel has accepted SUBSCRIBER_ADDED for the publisher's
+ * socket; then the `pending` counter in that session's page is raised; only then is
+ * PUBLISHER_ADDED sent to the subscriber. A publisher that looks at `pending` before it reads
+ * holds therefore knows every subscriber that can hold.
+ */
+#ifndef SHMD_PROTOCOL_H
+#define SHMD_PROTOCOL_H
+
+#include <stdint.h>
+
+#include "layout.h"
+
+#define PROTOCOL_VERSION     1u
+#define PROTOCOL_MIN_VERSION 1u
+#define PROTOCOL_MAGIC       UINT32_C(0x646d6873) /* "shmd" */
+
+/* Limits. Each is checked by wire.c or the broker, and has a test that hits it. */
+#define PROTOCOL_SERVICE_SIZE    256u /* bytes of a service's name, NUL included */
+#define PROTOCOL_TYPE_SIZE       64u  /* of a type's name */
+#define PROTOCOL_FIELD_SIZE      48u  /* of a field's name */
+#define PROTOCOL_FIELDS_MAX      256u
+#define PROTOCOL_TEXT_SIZE       480u /* of an error's text */
+#define PROTOCOL_PROGRAM_SIZE    16u
+#define PROTOCOL_MESSAGE_MAX     20480u /* bytes of the longest message */
+#define PROTOCOL_FDS_MAX         3u     /* descriptors with the message that has most */
+#define PROTOCOL_DEPTH_MAX       (1u << 20)
+#define PROTOCOL_SUBSCRIBERS_MAX (1u << 16)
+#define PROTOCOL_LOANS_MAX       (1u << 16)
+#define PROTOCOL_ALIGNMENT_MAX   4096u
+#define PROTOCOL_LIST_RECORDS    64u /* LISTINGs before one REPLY */
+#define PROTOCOL_CREDIT          32u /* introductions a client may leave unread */
+
+enum message_type {
+        MESSAGE_HELLO = 1,
+        MESSAGE_WELCOME = 2,
+        MESSAGE_REPLY = 3,
+        MESSAGE_ADVERTISE = 4,
+        MESSAGE_SUBSCRIBE = 5,
+        MESSAGE_UNADVERTISE = 6,
+        MESSAGE_UNSUBSCRIBE = 7,
+        MESSAGE_SUBSCRIBER_ADDED = 8,
+        MESSAGE_SUBSCRIBER_REMOVED = 9,
+        MESSAGE_PUBLISHER_ADDED = 10,
+        MESSAGE_PUBLISHER_REMOVED = 11,
+        MESSAGE_PUBLISHER_REFUSED = 12,
+        MESSAGE_ACKNOWLEDGE = 13,
+        MESSAGE_REINTRODUCE = 14,
+        MESSAGE_LIST = 15,
+        MESSAGE_LISTING = 16,
+        MESSAGE_GOODBYE = 17,
+        MESSAGE_TYPES_END = 18,
+};
+
+/* Begins every message. */
+struct message {
+        uint32_t type;
+        uint32_t size;   /* of the whole message, this included */
+        uint64_t serial; /* of a request and its REPLY, from 1; 0 in all others */
+};
+
+/* A peer, as the broker sees it. */
+struct message_peer {
+        uint64_t id; /* of the publisher or subscription */
+        int32_t pid;
+        uint32_t uid;
+        char program[PROTOCOL_PROGRAM_SIZE];
+};
+
+/* client -> broker, first; no descriptor. The version that both have and that is highest is used.
+ */
+#define HELLO_NO_MEMBARRIER 1u /* membarrier(2) is refused to this process */
+#define HELLO_NO_PROC       2u /* it can't re-open descriptors through /proc/self/fd */
+struct message_hello {
+        struct message header;
+        uint32_t magic; /* PROTOCOL_MAGIC */
+        uint32_t version;
+        uint32_t min_version;
+        uint32_t flags;
+        uint64_t connection; /* random, not 0, for life */
+};
+
+/* broker -> client; descriptor: the session page. */
+struct message_welcome {
+        struct message header;
+        uint32_t version; /* to be spoken from now on */
+        int32_t broker_pid;
+        uint64_t session;
+};
+
+/* broker -> client: the end of a request. */
+#define REPLY_MORE 1u /* LIST: there is more after the last record */
+struct message_reply {
+        struct message header;
+        int32_t code; /* 0 or a negative errno */
+        uint32_t flags;
+        char text[PROTOCOL_TEXT_SIZE]; /* NUL-terminated; empty if code is 0 */
+};
+
+/* broker -> client: the session ends after this, and why. */
+struct message_goodbye {
+        struct message header;
+        int32_t code;
+        uint32_t unused;
+        char text[PROTOCOL_TEXT_SIZE];
+};
+
+struct message_field {
+        char name[PROTOCOL_FIELD_SIZE];
+        uint64_t offset;
+        uint32_t kind;
+        uint32_t count;
+};
+
+/* The head of a type; its fields end the message. */
+struct message_type_head {
+        char name[PROTOCOL_TYPE_SIZE];
+        uint64_t size;
+        uint64_t alignment;
+        uint64_t hash; /* shmd_type_hash() */
+        uint32_t flags;
+        uint32_t n_fields;
+};
+
+/* client -> broker; descriptor: the segment, mapped by the publisher, allocated and sealed. */
+struct message_advertise {
+        struct message header;
+        uint64_t publisher; /* its id: random for life, low half not 0 */
+        struct ring_geometry geometry;
+        uint32_t loans;
+        uint32_t max_subscribers;
+        uint32_t holds; /* of each subscriber */
+        uint32_t unused;
+        char service[PROTOCOL_SERVICE_SIZE];
+        struct message_type_head type;
+        struct message_field fields[];
+};
+
+/*
+ * client -> broker; descriptors: the block if SUBSCRIBE_BLOCK, then the writing end of the
+ * connection's pipe if SUBSCRIBE_CHANNEL. Each is passed with the first subscription that needs
+ * it: the pipe and block 0 with the connection's first.
+ */
+#define SUBSCRIBE_BLOCK     1u
+#define SUBSCRIBE_CHANNEL   2u
+#define SUBSCRIBE_HOLDS_SET 4u /* `holds` was asked for, so that it is compared */
+struct message_subscribe {
+        struct message header;
+        uint64_t subscription; /* its id: random for life, not 0 */
+        uint32_t flags;
+        uint32_t holds;      /* words of the row */
+        uint32_t min_depth;  /* 0: any */
+        uint32_t history;    /* for lists only */
+        uint32_t block;      /* which of the connection's blocks, from 0, without gaps */
+        uint32_t row_offset; /* bytes from the block's start; a multiple of BLOCK_ROW_LINE */
+        char service[PROTOCOL_SERVICE_SIZE];
+        struct message_type_head type;
+        struct message_field fields[];
+};
+
+/* client -> broker: UNADVERTISE and UNSUBSCRIBE. No reply. Holds were let go of before. */
+struct message_leave {
+        struct message header;
+        uint64_t id; /* of the publisher or subscription */
+};
+
+/*
+ * broker -> publisher's connection; descriptors: the subscriber's block, the arming board
+ * (read-only), the wake channel's writing end. All three always; who knows an id closes its copy.
+ */
+#define CHANNEL_PIPE   1u /* to be re-opened through /proc/self/fd before use */
+#define CHANNEL_SOCKET 2u /* to be used with send(MSG_NOSIGNAL | MSG_DONTWAIT) */
+struct message_subscriber_added {
+        struct message header;
+        uint64_t publisher;
+        uint64_t connection; /* the subscriber's */
+        uint64_t board;      /* id; unique for the broker's life, like `channel` */
+        uint64_t channel;
+        uint32_t channel_kind;
+        uint32_t block;
+        uint32_t row_offset;
+        uint32_t n_holds;
+        struct message_peer peer; /* id: the subscription */
+};
+
+/*
+ * broker -> publisher's connection. `final`: the subscriber has let go of all it held or its
+ * process is gone; until then its holds count.
+ */
+struct message_subscriber_removed {
+        struct message header;
+        uint64_t publisher;
+        uint64_t subscription;
+        uint32_t final;
+        uint32_t unused;
+};
+
+/*
+ * broker -> subscriber's connection; descriptors: the segment, the arming board (for writing), and
+ * if PUBLISHER_CHANNEL the reading end of a socket on which publishers of that user ring.
+ */
+#define PUBLISHER_CHANNEL    1u
+#define PUBLISHER_FROM_FIRST 2u /* it has come after the subscription: read from sequence 1 */
+struct message_publisher_added {
+        struct message header;
+        uint64_t subscription;
+        uint64_t board;
+        uint64_t channel; /* id of the socket, or 0 */
+        uint32_t flags;
+        uint32_t holds; /* the most that this subscription may hold of this publisher */
+        struct ring_geometry geometry;
+        struct message_peer peer; /* id: the publisher */
+};
+
+/* broker -> subscriber's connection. REFUSED: the publisher is there but can't be read. */
+#define REFUSED_SEATS 1u /* all max_subscribers are taken */
+#define REFUSED_LIMIT 2u /* it keeps fewer samples than min_depth, or grants fewer holds */
+struct message_publisher_gone {
+        struct message header;
+        uint64_t subscription;
+        uint64_t publisher;
+        uint32_t reason; /* REFUSED_..., or 0 in PUBLISHER_REMOVED */
+        uint32_t unused;
+};
+
+/* client -> broker: so many _ADDED messages were read since the last. */
+struct message_acknowledge {
+        struct message header;
+        uint32_t count;
+        uint32_t unused;
+};
+
+/* client -> broker: the descriptors of an _ADDED message were lost; send it again. */
+#define REINTRODUCE_SUBSCRIBER 1u /* to the publisher */
+#define REINTRODUCE_PUBLISHER  2u /* to the subscriber */
+struct message_reintroduce {
+        struct message header;
+        uint64_t publisher;
+        uint64_t subscription;
+        uint32_t which;
+        uint32_t unused;
+};
+
+/* client -> broker: services in the order of their names, from after `service` with its first
+ * `skip` records, or from the beginning if it is empty. */
+struct message_list {
+        struct message header;
+        uint32_t skip;
+        uint32_t unused;
+        char service[PROTOCOL_SERVICE_SIZE];
+};
+
+/* broker -> client: one record, as struct shmd_listing. serial: that of the LIST. */
+struct message_listing {
+        struct message header;
+        uint32_t what;
+        uint32_t publishers;
+        uint32_t subscribers;
+        uint32_t depth;
+        uint32_t type_flags;
+        uint32_t holds;
+        uint64_t type_hash;
+        uint64_t type_size;
+        uint64_t max_size;
+        uint64_t segment_size;
+        uint64_t sequence;
+        struct message_peer peer;
+        char service[PROTOCOL_SERVICE_SIZE];
+        char type[PROTOCOL_TYPE_SIZE];
+};
+
+_Static_assert(sizeof(struct message) == 16, "part of the protocol");
+_Static_assert(sizeof(struct message_peer) == 32, "part of the protocol");
+_Static_assert(sizeof(struct message_hello) == 40, "part of the protocol");
+_Static_assert(sizeof(struct message_welcome) == 32, "part of the protocol");
+_Static_assert(sizeof(struct message_reply) == 504, "part of the protocol");
+_Static_assert(sizeof(struct message_field) == 64, "part of the protocol");
+_Static_assert(sizeof(struct message_type_head) == 96, "part of the protocol");
+_Static_assert(sizeof(struct message_advertise) == 448, "part of the protocol");
+_Static_assert(sizeof(struct message_subscribe) == 400, "part of the protocol");
+_Static_assert(sizeof(struct message_leave) == 24, "part of the protocol");
+_Static_assert(sizeof(struct message_subscriber_added) == 96, "part of the protocol");
+_Static_assert(sizeof(struct message_subscriber_removed) == 40, "part of the protocol");
+_Static_assert(sizeof(struct message_publisher_added) == 136, "part of the protocol");
+_Static_assert(sizeof(struct message_publisher_gone) == 40, "part of the protocol");
+_Static_assert(sizeof(struct message_acknowledge) == 24, "part of the protocol");
+_Static_assert(sizeof(struct message_reintroduce) == 40, "part of the protocol");
+_Static_assert(sizeof(struct message_list) == 280, "part of the protocol");
+_Static_assert(sizeof(struct message_listing) == 432, "part of the protocol");
+_Static_assert(sizeof(struct message_advertise) +
+                               PROTOCOL_FIELDS_MAX * sizeof(struct message_field) <=
+                       PROTOCOL_MESSAGE_MAX,
+               "the longest message has a limit");
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ring.h - announce, commit, hold, reclaim: how samples pass from one writer to any number of
+ * readers, on any memory.
+ *
+ * The model. A ring has `capacity` slots and `n_chunks` chunks. Message n (1, 2, 3...) is a chunk
+ * whose `sequence` is n; that word is the truth. Slot n % capacity is only a hint where to look,
+ * and says so *before* the message is written: the writer announces the chunk of n + 1 as soon as
+ * it has committed n, so that a waiting reader already watches the one cache line that the commit
+ * will change.
+ *
+ * A chunk is, in turn:
+ *
+ *            loan, announce             commit                n - depth is overtaken
+ *    free ------------------> prepared --------> published ------------------------> retired
+ *      ^                         |                                                      |
+ *      |        discard          |                    reclaim: sequence = 0, fence,     |
+ *      +-------------------------+                    nobody holds it                   |
+ *      +--------------------------------------------------------------------------------+
+ *
+ * A reader takes n by writing the chunk's name into one of its holds, fencing, and looking at the
+ * sequence once more. The writer zeroes the sequence, fences, and reads the holds. One of the two
+ * must see the other: either the reader finds 0 and lets go, or the writer finds the hold and lets
+ * the chunk be. (Hazard pointers: M. Michael, IEEE TPDS 15(6), 2004.)
+ *
+ * What a reader finds at slot n % capacity, where laps are only compared for equality, since a
+ * reader may have been stopped for any number of them:
+ *
+ *    lap of n         announced: look at the chunk. Sequence n: take it. Later than n: overrun.
+ *                     Otherwise not yet committed, unless n + 1 has been announced: overrun.
+ *    one lap less     not announced yet (unless its chunk has a sequence later than n: overrun)
+ *    anything else    overrun
+ *
+ * Trust. A writer reads nothing that readers write but holds; a reader bounds every word. A writer
+ * that lies makes its own samples wrong and nothing else; every loop ends.
+ *
+ * What it is not: it maps nothing, allocates nothing and knows no clocks, descriptors or peers.
+ */
+#ifndef SHMD_RING_H
+#define SHMD_RING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "layout.h"
+
+/* ---- geometry --------------------------------------------------------------------------- */
+
+struct ring_wish {
+        uint64_t payload_max;
+        uint64_t alignment;
+        uint32_t depth;
+        uint32_t n_chunks;
+};
+
+/* Lays a ring out; the caller has bounded depth and alignment. 0, or -EINVAL with a text. */
+int ring_geometry_init(struct ring_geometry *geometry, const struct ring_wish *wish);
+
+/* Whether every slot, chunk and sample lies inside the segment and nothing overlaps. 0, or -EINVAL
+ * with a text. After that all arithmetic on it is safe. */
+int ring_geometry_check(const struct ring_geometry *geometry);
+
+/* ---- the writer ------------------------------------------------------------------------- */
+
+/* A subscriber's holds, as the writer sees them. */
+struct ring_row {
+        const uint64_t *holds; /* n_holds words that somebody else writes */
+        uint32_t n_holds;
+        uint32_t budget; /* chunks of this writer that it can pin, at most */
+};
+
+#define RING_NONE UINT32_MAX /* no chunk */
+
+struct ring_writer {
+        struct ring_geometry geometry;
+        unsigned char *segment;
+        uint64_t *slots;
+        uint64_t next;            /* the message to be committed next */
+        uint32_t tag;             /* names this writer in holds */
+        uint32_t announced;       /* the chunk that will be named as `next`, or RING_NONE */
+        bool announced_is_loaned; /* then it is not to be lent again */
+        uint32_t *published;      /* [capacity] chunk of message n at n % capacity */
+        uint32_t *free;           /* [n_chunks] a queue: first in, first out */
+        uint32_t free_first, n_free;
+        uint32_t *retired; /* [n_chunks] */
+        uint32_t n_retired;
+        unsigned char *state; /* [n_chunks] enum ring_state */
+};
+
+/* Bytes that ring_writer_init() needs as `scratch`, 8-byte aligned, private to the writer. */
+uint64_t ring_scratch_size(const struct ring_geometry *geometry);
+
+/* Starts a ring in zeroed memory, the first message being `first` (1, but for tests of wraps).
+ * Announces it. */
+void ring_writer_init(struct ring_writer *writer, const struct ring_geometry *geometry,
+                      void *segment, void *scratch, uint32_t tag, uint64_t first);
+
+/* Lends a chunk, or RING_NONE: none is free, call ring_reclaim_*() first. */
+uint32_t ring_loan(struct ring_writer *writer);
+
+/* Where a sample goes, and back; ring_chunk_of() gives RING_NONE for what is not on loan. */
+void *ring_payload(const struct ring_writer *writer, uint32_t chunk);
+uint32_t ring_chunk_of(const struct ring_writer *writer, const void *payload);
+
+/* Publishes a loaned chunk as the next message, and chooses the one after it, if one is free;
+ * ring_announce() must follow. */
+void ring_commit(struct ring_writer *writer, uint32_t chunk, uint64_t size);
+
+/* Announces the next message's chunk, if one is free. */
+void ring_announce(struct ring_writer *writer);
+
+/* Takes a loaned chunk back. */
+void ring_discard(struct ring_writer *writer, uint32_t chunk);
+
+/*
+ * Reclaims, in three steps. ring_reclaim_begin() zeroes what is retired and fences. Then the
+ * caller takes in every subscriber that has been introduced to it (a reader may hold before the
+ * writer knows it; the introduction was raised before the reader had the segment).
+ * ring_reclaim_mark() for each row; ring_reclaim_end() frees what none of them holds.
+ */
+void ring_reclaim_begin(struct ring_writer *writer);
+void ring_reclaim_mark(struct ring_writer *writer, const struct ring_row *row);
+void ring_reclaim_end(struct ring_writer *writer);
+
+/* Whether the row names any chunk of this writer. */
+bool ring_row_holds(const struct ring_writer *writer, const struct ring_row *row);
+
+/* ---- a reader --------------------------------------------------------------------------- */
+
+struct ring_reader {
+        struct ring_geometry geometry;
+        const unsigned char *segment;
+        const uint64_t *slots;
+        uint64_t next;    /* the message to be taken next */
+        uint64_t lost;    /* messages overrun since the last that was taken */
+        uint64_t margin;  /* how far beyond the oldest to go on after an overrun */
+        uint64_t good;    /* messages taken since the last overrun */
+        uint32_t tag;     /* the writer's */
+        uint32_t watched; /* where `next` is expected, or RING_NONE */
+};
+
+struct ring_sample {
+        const void *data;
+        uint64_t size;
+        uint64_t sequence;
+        uint64_t lost; /* messages between the last that was taken and this one */
+};
+
+/* Starts to read at `next`; 1 is the writer's first. */
+void ring_reader_init(struct ring_reader *reader, const struct ring_geometry *geometry,
+                      const void *segment, uint32_t tag, uint64_t next);
+
+/* Starts to read after the newest message there is, or `history` messages before that. */
+void ring_reader_join(struct ring_reader *reader, const struct ring_geometry *geometry,
+                      const void *segment, uint32_t tag, uint64_t history);
+
+/* The newest message that is committed, as far as can be seen; 0: none. */
+uint64_t ring_newest(const struct ring_reader *reader);
+
+/* Whether ring_take() has something to do. */
+bool ring_ready(struct ring_reader *reader);
+
+/* Takes the next message into a hold, which is 0 before and is 0 again if there is none. Then the
+ * sample stays until ring_release(). Counts overruns into `lost`. */
+bool ring_take(struct ring_reader *reader, uint64_t *hold, struct ring_sample *sample);
+
+void ring_release(uint64_t *hold);
+
+#endif

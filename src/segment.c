@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* segment.c - makes, seals, checks and maps shared memory. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "error.h"
+#include "layout.h"
+#include "segment.h"
+#include "util.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* since Linux 6.3 */
+#endif
+
+#define SEALS_SEGMENT (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
+#define SEALS_BOARD   (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+/* Memory is allocated in pieces: before Linux 6.8 a signal undoes the whole of one fallocate(2). */
+#define ALLOCATION_PIECE (UINT64_C(16) << 20)
+
+/* Below this, whether there is room is not worth the reading of /proc and /sys. */
+#define ROOM_CHECK_FROM (UINT64_C(16) << 20)
+
+/* ---- is there room? --------------------------------------------------------------------- */
+
+/* The number at the start of a file, or behind `key` in it; UINT64_MAX if there is none ("max"). */
+static uint64_t number_in_file(const char *path, const char *key)
+{
+        char text[4096], *at = text;
+        uint64_t number;
+        cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+        if (size <= 0)
+                return UINT64_MAX;
+        text[size] = '\0';
+        if (key) {
+                at = strstr(text, key);
+                if (!at)
+                        return UINT64_MAX;
+                at += strlen(key);
+        }
+        return sscanf(at, "%" SCNu64, &number) == 1 ? number : UINT64_MAX;
+}
+
+/* What this process's control group (version 2) and those above it still allow. */
+static uint64_t cgroup_room(void)
+{
+        char line[1024], path[1200];
+        uint64_t room = UINT64_MAX;
+        cleanup_fd int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+        ssize_t size = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+        char *group;
+
+        if (size <= 0)
+                return room;
+        line[size] = '\0';
+        group = strstr(line, "0::/");
+        if (!group)
+                return room;
+        group += 3;
+        group[strcspn(group, "\n")] = '\0';
+        for (;;) {
+                uint64_t limit, used;
+                char *slash;
+
+                snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
+                limit = number_in_file(path, NULL);
+                snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", group);
+                used = number_in_file(path, NULL);
+                if (limit != UINT64_MAX && used != UINT64_MAX) {
+                        uint64_t rest = used < limit ? limit - used : 0;
+
+                        room = rest < room ? rest : room;
+                }
+                slash = strrchr(group, '/');
+                if (!slash)
+                        return room;
+                *slash = '\0';
+        }
+}
+
+/* At a limit allocation ends in the OOM killer, not in an error: so look before. */
+static int check_room(const char *label, uint64_t size)
+{
+        uint64_t kilobytes, room;
+
+        if (size < ROOM_CHECK_FROM)
+                return 0;
+        kilobytes = number_in_file("/proc/meminfo", "MemAvailable:");
+        room = kilobytes == UINT64_MAX ? UINT64_MAX : kilobytes * 1024;
+        if (size > room)
+                return error_set(-ENOMEM,
+                                 "%s needs %" PRIu64 " MiB, the machine has %" PRIu64 " available",
+                                 label, size >> 20, room >> 20);
+        room = cgroup_room();
+        if (size > room)
+                return error_set(-ENOMEM,
+                                 "%s needs %" PRIu64 " MiB, the control group has %" PRIu64 " left",
+                                 label, size >> 20, room >> 20);
+        return 0;
+}
+
+/* ---- making ----------------------------------------------------------------------------- */
+
+static int make_memfd(const char *label)
+{
+        int fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+        if (fd < 0 && errno == EINVAL) /* an older kernel */
+                fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        return fd < 0 ? error_system(-errno, "%s: memfd_create", label) : fd;
+}
+
+static int allocate(int fd, const char *label, uint64_t size)
+{
+        for (uint64_t done = 0; done < size;) {
+                uint64_t piece = size - done < ALLOCATION_PIECE ? size - done : ALLOCATION_PIECE;
+
+                if (fallocate(fd, 0, (off_t)done, (off_t)piece) == 0)
+                        done += piece;
+                else if (errno != EINTR)
+                        return error_system(errno == ENOSPC ? -ENOMEM : -errno,
+                                            "%s: no memory for %" PRIu64 " of %" PRIu64 " bytes",
+                                            label, size - done, size);
+        }
+        return 0;
+}
+
+static int map(struct segment *segment, int fd, uint64_t size, int protection, int flags)
+{
+        void *base = mmap(NULL, size, protection, MAP_SHARED | flags, fd, 0);
+
+        if (base == MAP_FAILED)
+                return error_system(-errno, "mapping %" PRIu64 " bytes", size);
+        /* Or every core file would hold everybody's data. Old kernels may refuse; then it does. */
+        madvise(base, size, MADV_DONTDUMP);
+        /* A child must not write for its parent. */
+        if (protection & PROT_WRITE)
+                madvise(base, size, MADV_DONTFORK);
+        segment->base = base;
+        segment->size = size;
+        return 0;
+}
+
+int segment_create(struct segment *segment, const char *label, uint64_t size)
+{
+        int code = check_room(label, size);
+
+        *segment = SEGMENT_NONE;
+        if (code == 0)
+                code = segment->fd = make_memfd(label);
+        if (code >= 0)
+                code = allocate(segment->fd, label, size);
+        /* The pages are there: to map them all at once takes the faults out of the first lap. */
+        if (code >= 0)
+                code = map(segment, segment->fd, size, PROT_READ | PROT_WRITE, MAP_POPULATE);
+        /* After the mapping: FUTURE_WRITE leaves that one writable and forbids any other. */
+        if (code >= 0 && fcntl(segment->fd, F_ADD_SEALS, SEALS_SEGMENT) < 0)
+                code = error_system(-errno, "%s: sealing", label);
+        if (code < 0)
+                segment_close(segment);
+        return code < 0 ? code : 0;
+}
+
+int segment_create_board(int *write_fd, int *read_fd)
+{
+        cleanup_fd int writable = make_memfd("shmd-board"), readable = -1;
+        char path[32];
+        int code;
+
+        if (writable < 0)
+                return writable;
+        code = allocate(writable, "shmd-board", BOARD_SIZE);
+        if (code < 0)
+                return code;
+        /* A description of its own, for reading; then nobody opens another: the mode is 0. */
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", writable);
+        readable = open(path, O_RDONLY | O_CLOEXEC);
+        if (readable < 0)
+                return error_system(-errno, "opening an arming board through %s", path);
+        if (fchmod(writable, 0) < 0 || fcntl(writable, F_ADD_SEALS, SEALS_BOARD) < 0)
+                return error_system(-errno, "sealing an arming board");
+        *write_fd = writable;
+        *read_fd = readable;
+        writable = readable = -1; /* consumed */
+        return 0;
+}
+
+/* ---- checking and mapping --------------------------------------------------------------- */
+
+static int check_memory(int fd, uint64_t size, uid_t owner, int wanted)
+{
+        int seals = fcntl(fd, F_GET_SEALS);
+        struct stat status;
+
+        if (seals < 0)
+                return error_set(-EPROTO, "the descriptor is no shared memory (memfd)");
+        if ((seals & wanted) != wanted)
+                return error_set(-EPROTO, "the memory's seals are 0x%x, 0x%x are needed", seals,
+                                 wanted);
+        if (fstat(fd, &status) < 0)
+                return error_system(-EPROTO, "fstat of shared memory");
+        if (owner != SEGMENT_ANY_OWNER && status.st_uid != owner)
+                return error_set(-EPROTO, "the memory belongs to user %u, not to %u", status.st_uid,
+                                 owner);
+        if (status.st_size < 0 || (uint64_t)status.st_size != size)
+                return error_set(-EPROTO, "the memory has %lld bytes, not %" PRIu64,
+                                 (long long)status.st_size, size);
+        /* Holes would be filled, and paid for, by whoever touches them first. */
+        if ((uint64_t)status.st_blocks * 512 < size)
+                return error_set(-EPROTO,
+                                 "only %lld of the memory's %" PRIu64 " bytes are allocated",
+                                 (long long)status.st_blocks * 512, size);
+        return 0;
+}
+
+int segment_check(int fd, uint64_t size, uid_t owner)
+{
+        return check_memory(fd, size, owner, SEALS_SEGMENT);
+}
+
+int segment_map(struct segment *segment, int fd, uint64_t size)
+{
+        *segment = SEGMENT_NONE;
+        return map(segment, fd, size, PROT_READ, 0);
+}
+
+int segment_map_board(struct segment *segment, int fd, bool writable)
+{
+        int code = check_memory(fd, BOARD_SIZE, SEGMENT_ANY_OWNER, SEALS_BOARD);
+
+        *segment = SEGMENT_NONE;
+        if (code < 0)
+                return code;
+        return map(segment, fd, BOARD_SIZE, writable ? PROT_READ | PROT_WRITE : PROT_READ, 0);
+}
+
+void segment_close(struct segment *segment)
+{
+        if (segment->base)
+                munmap(segment->base, segment->size);
+        fd_close(&segment->fd);
+        *segment = SEGMENT_NONE;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* socket.c - the only place that knows control messages. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "socket.h"
+#include "util.h"
+
+int socket_send(int fd, const void *message, size_t size, const int *fds, unsigned n_fds)
+{
+        union {
+                struct cmsghdr header;
+                char bytes[CMSG_SPACE(PROTOCOL_FDS_MAX * sizeof(int))];
+        } control;
+        struct iovec vector = {.iov_base = (void *)message, .iov_len = size};
+        struct msghdr header = {.msg_iov = &vector, .msg_iovlen = 1};
+        ssize_t sent;
+
+        if (n_fds > PROTOCOL_FDS_MAX)
+                return -EINVAL;
+        if (n_fds) {
+                memset(&control, 0, sizeof(control));
+                header.msg_control = &control;
+                header.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+                control.header.cmsg_level = SOL_SOCKET;
+                control.header.cmsg_type = SCM_RIGHTS;
+                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
+        }
+        do {
+                sent = sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+        } while (sent < 0 && errno == EINTR);
+        /* SEQPACKET sends whole messages or nothing. */
+        return sent < 0 ? -errno : 0;
+}
+
+/* Moves the descriptors that came with the message into the packet. */
+static void collect_fds(struct packet *packet, struct msghdr *header)
+{
+        for (struct cmsghdr *control = CMSG_FIRSTHDR(header); control;
+             control = CMSG_NXTHDR(header, control)) {
+                size_t n;
+
+                if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS)
+                        continue;
+                n = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                for (size_t i = 0; i < n && packet->n_fds < PACKET_FDS_MAX; i++)
+                        memcpy(&packet->fds[packet->n_fds++], CMSG_DATA(control) + i * sizeof(int),
+                               sizeof(int));
+        }
+}
+
+int socket_receive(int fd, struct packet *packet)
+{
+        union {
+                struct cmsghdr header;
+                char bytes[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
+        } control;
+        struct iovec vector = {.iov_base = packet->bytes, .iov_len = sizeof(packet->bytes)};
+        struct msghdr header = {.msg_iov = &vector,
+                                .msg_iovlen = 1,
+                                .msg_control = &control,
+                                .msg_controllen = sizeof(control)};
+        ssize_t received;
+
+        packet->n_fds = 0;
+        do {
+                received = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        } while (received < 0 && errno == EINTR);
+        if (received < 0)
+                return -errno;
+        collect_fds(packet, &header);
+        packet->size = (size_t)received;
+        packet->truncated = header.msg_flags & MSG_TRUNC;
+        packet->fds_truncated = header.msg_flags & MSG_CTRUNC;
+        /* An empty packet can't be told from the end; no honest peer sends one. */
+        return received > 0;
+}
+
+void packet_close(struct packet *packet)
+{
+        for (unsigned i = 0; i < packet->n_fds; i++)
+                fd_close(&packet->fds[i]);
+        packet->n_fds = 0;
+}
+
+int packet_take_fd(struct packet *packet, unsigned index)
+{
+        int fd;
+
+        if (index >= packet->n_fds)
+                return -1;
+        fd = packet->fds[index];
+        packet->fds[index] = -1; /* consumed */
+        return fd;
+}
+
+int socket_connect(const char *path)
+{
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        cleanup_fd int fd = -1;
+        int connected;
+
+        if (!*path)
+                return -ENOENT;
+        if (strlen(path) >= sizeof(address.sun_path))
+                return -ENAMETOOLONG;
+        memcpy(address.sun_path, path, strlen(path));
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        connected = connect(fd, (struct sockaddr *)&address, sizeof(address));
+        if (connected < 0)
+                return -errno;
+        connected = fd;
+        fd = -1; /* consumed */
+        return connected;
+}

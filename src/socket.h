@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * socket.h - one message with its descriptors over a SOCK_SEQPACKET socket.
+ *
+ * Nothing else in shmd touches control messages. A packet that was received owns its descriptors
+ * until packet_close() or until they are taken out (and replaced by -1).
+ */
+#ifndef SHMD_SOCKET_H
+#define SHMD_SOCKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "protocol.h"
+
+/* What the kernel passes with one message at most (SCM_MAX_FD). */
+#define PACKET_FDS_MAX 253
+
+struct packet {
+        union {
+                struct message header;
+                _Alignas(8) unsigned char bytes[PROTOCOL_MESSAGE_MAX];
+        };
+        size_t size;
+        bool truncated;     /* bytes were more than fit */
+        bool fds_truncated; /* descriptors were lost: too many, or none free in this process */
+        unsigned n_fds;
+        int fds[PACKET_FDS_MAX];
+};
+
+/* Sends without blocking and without SIGPIPE. 0; -EAGAIN: the queue is full; -ETOOMANYREFS: too
+ * many descriptors in flight; -EPIPE, -ECONNRESET: the peer is gone; or another system's error.
+ * The descriptors stay the caller's. */
+int socket_send(int fd, const void *message, size_t size, const int *fds, unsigned n_fds);
+
+/* Receives without blocking. 1: *packet is filled in; 0: end of file; -EAGAIN: nothing there; or a
+ * system's error. */
+int socket_receive(int fd, struct packet *packet);
+
+/* Closes what the packet still owns. */
+void packet_close(struct packet *packet);
+
+/* Takes descriptor `index` out of the packet: the caller owns it. -1 if it isn't there. */
+int packet_take_fd(struct packet *packet, unsigned index);
+
+/* A connected, non-blocking socket, or a negative errno value (-ENAMETOOLONG, -ENOENT,
+ * -ECONNREFUSED, -EACCES, -EAGAIN: the listener's backlog is full...). */
+int socket_connect(const char *path);
+
+#endif
