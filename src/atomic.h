@@ -33,7 +33,7 @@ static inline void store_release(uint64_t *word, uint64_t value)
         __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
-/* Adds one, as a full fence on both sides. */
+/* Adds one. Not a fence for other accesses on every platform: add fence_seq_cst() for that. */
 static inline uint64_t increment_seq_cst(uint64_t *word)
 {
         return __atomic_add_fetch(word, 1, __ATOMIC_SEQ_CST);

@@ -165,6 +165,8 @@ static int greet(struct shmd *bus, uint64_t deadline)
                 code = connection_await(bus, POLLIN, deadline);
         if (code == 0)
                 code = connection_receive(bus);
+        if (code == -ENOTCONN && bus->packet->size) /* not its end, but something else */
+                return error_set(-EPROTO, "the broker sent nonsense");
         if (code <= 0)
                 return code < 0 ? code : error_set(-EPROTO, "the broker said nothing");
         if (answer->type == MESSAGE_GOODBYE || answer->type == MESSAGE_REPLY) {
@@ -173,9 +175,14 @@ static int greet(struct shmd *bus, uint64_t deadline)
                 return error_set(no->code < 0 ? no->code : -EPROTO, "the broker refuses: %s",
                                  no->text);
         }
-        if (answer->type != MESSAGE_WELCOME ||
-            ((const struct message_welcome *)answer)->version != PROTOCOL_VERSION)
-                return error_set(-EPROTO, "the broker speaks another protocol than version %u",
+        if (answer->type != MESSAGE_WELCOME)
+                return error_set(-EPROTO, "the broker answers HELLO with %s",
+                                 wire_name(answer->type));
+        if (((const struct message_welcome *)answer)->version != PROTOCOL_VERSION)
+                return error_set(-EPROTO,
+                                 "the broker speaks version %u of the protocol, this library "
+                                 "version %u",
+                                 ((const struct message_welcome *)answer)->version,
                                  PROTOCOL_VERSION);
         if (bus->packet->n_fds != 1)
                 return error_set(-EMFILE, "no descriptor is free for the session's page");
@@ -194,7 +201,8 @@ static int map_page(struct shmd *bus)
         if (code < 0)
                 return code;
         page = bus->page.base;
-        if (page->identity.magic != LAYOUT_MAGIC_PAGE || page->identity.version != LAYOUT_VERSION)
+        if (page->identity.magic != LAYOUT_MAGIC_PAGE || page->identity.version != LAYOUT_VERSION ||
+            page->identity.incompatible)
                 return error_set(-EPROTO,
                                  "the broker's memory layout has version %u, this library's %u",
                                  page->identity.version, LAYOUT_VERSION);
@@ -229,6 +237,7 @@ static struct shmd *new_bus(void)
                 return NULL;
         }
         bus->packet->n_fds = 0;
+        bus->packet->size = 0;
         bus->socket = bus->pipe_write = -1;
         bus->page = SEGMENT_NONE;
         bus->id = random_id();

@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "atomic.h"
 #include "connection.h"
@@ -24,14 +26,53 @@
 
 /* ---- loss ------------------------------------------------------------------------------- */
 
+static int take_message(struct shmd *bus, struct packet *packet);
+
+static bool is_about_peers(const struct message *message)
+{
+        switch (message->type) {
+        case MESSAGE_SUBSCRIBER_ADDED:
+        case MESSAGE_SUBSCRIBER_REMOVED:
+        case MESSAGE_PUBLISHER_ADDED:
+        case MESSAGE_PUBLISHER_REMOVED:
+        case MESSAGE_PUBLISHER_REFUSED:
+                return true;
+        default:
+                return false;
+        }
+}
+
+/*
+ * Reads on to the end. A subscriber whose introduction is still in the queue may hold samples
+ * already (G4): it has to be attached, whatever became of the broker. Nothing new can come, since
+ * the socket is shut down.
+ */
+static void take_the_rest(struct shmd *bus)
+{
+        struct packet *packet = bus->packet;
+
+        while (socket_receive(bus->socket, packet) > 0) {
+                if (!packet->truncated && is_about_peers(&packet->header) &&
+                    wire_check(packet->bytes, packet->size, WIRE_FROM_BROKER) == 0)
+                        take_message(bus, packet);
+                packet_close(packet);
+        }
+}
+
 int connection_lose(struct shmd *bus, const char *reason)
 {
+        char copy[PROTOCOL_TEXT_SIZE]; /* it may stand in the packet */
+
+        snprintf(copy, sizeof(copy), "%s", reason);
         if (bus->is_connected) {
-                bus->is_connected = false;
-                waiting_drop_socket(bus);
+                bus->is_connected = false; /* first: nothing is said to it any more */
+                shutdown(bus->socket, SHUT_RDWR);
+                packet_close(bus->packet);
                 connection_reserve(bus, 0);
+                take_the_rest(bus);
+                waiting_drop_socket(bus);
         }
-        return error_set(-ENOTCONN, "the broker is gone: %s", reason);
+        return error_set(-ENOTCONN, "the broker is gone: %s", copy);
 }
 
 /* ---- descriptors kept free -------------------------------------------------------------- */

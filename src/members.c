@@ -40,6 +40,10 @@ static struct channel *use_channel(struct shmd *bus, uint64_t id, uint32_t kind,
         channel->references = 1;
         channel->is_socket = kind == CHANNEL_SOCKET;
         channel->fd = channel_open(fd, channel->is_socket);
+        if (channel->fd < 0) { /* who can't be rung for must not count as attached */
+                free(channel);
+                return NULL;
+        }
         list_append(&bus->channels, &channel->link);
         return channel;
 }
@@ -75,7 +79,8 @@ static struct block *use_block(struct shmd *bus, uint64_t connection, uint32_t i
         }
         header = block->memory.base;
         if (header->identity.magic != LAYOUT_MAGIC_BLOCK ||
-            header->identity.version != LAYOUT_VERSION) {
+            header->identity.version != LAYOUT_VERSION || header->identity.incompatible ||
+            header->identity.owner != connection) {
                 segment_close(&block->memory);
                 free(block);
                 return NULL;

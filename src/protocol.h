@@ -171,7 +171,7 @@ struct message_advertise {
 #define SUBSCRIBE_HOLDS_SET 4u /* `holds` was asked for, so that it is compared */
 struct message_subscribe {
         struct message header;
-        uint64_t subscription; /* its id: random for life, not 0 */
+        uint64_t subscription; /* its id: random for life, low half not 0 */
         uint32_t flags;
         uint32_t holds;      /* words of the row */
         uint32_t min_depth;  /* 0: any */
@@ -224,8 +224,7 @@ struct message_subscriber_removed {
  * broker -> subscriber's connection; descriptors: the segment, the arming board (for writing), and
  * if PUBLISHER_CHANNEL the reading end of a socket on which publishers of that user ring.
  */
-#define PUBLISHER_CHANNEL    1u
-#define PUBLISHER_FROM_FIRST 2u /* it has come after the subscription: read from sequence 1 */
+#define PUBLISHER_CHANNEL 1u
 struct message_publisher_added {
         struct message header;
         uint64_t subscription;
@@ -233,6 +232,8 @@ struct message_publisher_added {
         uint64_t channel; /* id of the socket, or 0 */
         uint32_t flags;
         uint32_t holds; /* the most that this subscription may hold of this publisher */
+        uint64_t start; /* the publisher's newest message before it was told of the subscription, or
+                         * 0 if it came after it: what follows is taken or counted as lost */
         struct ring_geometry geometry;
         struct message_peer peer; /* id: the publisher */
 };
@@ -306,7 +307,7 @@ _Static_assert(sizeof(struct message_subscribe) == 400, "part of the protocol");
 _Static_assert(sizeof(struct message_leave) == 24, "part of the protocol");
 _Static_assert(sizeof(struct message_subscriber_added) == 96, "part of the protocol");
 _Static_assert(sizeof(struct message_subscriber_removed) == 40, "part of the protocol");
-_Static_assert(sizeof(struct message_publisher_added) == 136, "part of the protocol");
+_Static_assert(sizeof(struct message_publisher_added) == 144, "part of the protocol");
 _Static_assert(sizeof(struct message_publisher_gone) == 40, "part of the protocol");
 _Static_assert(sizeof(struct message_acknowledge) == 24, "part of the protocol");
 _Static_assert(sizeof(struct message_reintroduce) == 40, "part of the protocol");

@@ -112,7 +112,7 @@ static int make_segment(struct shmd_publisher *publisher, const struct ring_geom
                 return error_set(-EFBIG,
                                  "service %s: %u chunks of %" PRIu64
                                  " bytes make a segment of %" PRIu64
-                                 " MiB, more than 1 GiB needs SHMD_LARGE_SEGMENT; or set fewer "
+                                 " MiB; more than 1 GiB needs SHMD_LARGE_SEGMENT, or set fewer "
                                  "chunks, depth, max_subscribers or holds",
                                  publisher->service, geometry->n_chunks, geometry->payload_max,
                                  geometry->size >> 20);

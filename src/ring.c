@@ -404,6 +404,9 @@ static uint64_t sequence_by_slot(const struct ring_reader *reader, uint64_t n)
                                slot_chunk(reader_slot(reader, n), reader->geometry.n_chunks));
 }
 
+/* A writer can't be much further than where the search ended; one that lies can't keep us. */
+#define STEPS_FROM_SEARCH 1024
+
 /*
  * Finds the last slot of the current lap by halving: slots up to the newest announcement have the
  * lap of slot 0, those behind it another. The writer may move on meanwhile, and then any slot may
@@ -430,7 +433,7 @@ static uint64_t search_newest(const struct ring_reader *reader)
         /* Who lies about sequences must not make ours overflow. */
         if (newest > INT64_MAX)
                 return 0;
-        for (uint32_t i = 0; newest && i < reader->geometry.capacity; i++) {
+        for (uint32_t i = 0; newest && i < STEPS_FROM_SEARCH; i++) {
                 if (sequence_by_slot(reader, newest + 1) != newest + 1)
                         break;
                 newest++;
@@ -442,7 +445,8 @@ uint64_t ring_newest(const struct ring_reader *reader)
 {
         uint64_t newest = 0;
 
-        for (int i = 0; i < 4 && !newest; i++)
+        /* A writer that overtakes the search may leave it with nothing. */
+        for (int i = 0; i < 64 && !newest; i++)
                 newest = search_newest(reader);
         return newest;
 }

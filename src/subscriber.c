@@ -126,6 +126,14 @@ static bool is_segment_of(const struct segment *memory, uint64_t publisher)
                header->identity.owner == publisher;
 }
 
+/* The message to begin with: `history` before the first that the subscription is there for. */
+static uint64_t first_wanted(const struct message_publisher_added *added, uint64_t history)
+{
+        if (history > added->geometry.depth)
+                history = added->geometry.depth;
+        return added->start + 1 - (history < added->start ? history : added->start);
+}
+
 static bool attach(struct shmd_subscriber *subscriber, const struct message_publisher_added *added,
                    struct packet *packet)
 {
@@ -151,12 +159,8 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
                 free_attachment(attachment);
                 return false;
         }
-        if (added->flags & PUBLISHER_FROM_FIRST)
-                ring_reader_init(&attachment->ring, &added->geometry, attachment->memory.base, tag,
-                                 1);
-        else
-                ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
-                                 subscriber->history);
+        ring_reader_init(&attachment->ring, &added->geometry, attachment->memory.base, tag,
+                         first_wanted(added, subscriber->history));
         return true;
 }
 

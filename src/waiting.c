@@ -15,7 +15,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -453,8 +452,11 @@ static int sleep_once(struct shmd *bus, uint64_t deadline)
         bool for_libuv = false;
         int n;
 
-        if (bus->needs_turn)
+        if (bus->needs_turn) {
+                /* It may drain the very frame that would end the sleep: look again first. */
                 turn_loop(bus);
+                return 0;
+        }
         if (deadline != UINT64_MAX) {
                 uint64_t now = now_ns(), left = deadline > now ? deadline - now : 0;
 
@@ -500,8 +502,11 @@ static int await(struct shmd *bus, uint64_t begin, uint64_t deadline)
                                   list_empty(&bus->missing) || deadline < now_ns() + ASK_AGAIN_NS
                                           ? deadline
                                           : now_ns() + ASK_AGAIN_NS);
-                if (bus->is_rung)
+                if (bus->is_rung) {
                         disarm(bus);
+                        if (anything_ready(bus)) /* without the cost of arming once more */
+                                return 1;
+                }
                 if (!list_empty(&bus->missing))
                         connection_intake(bus);
                 if (code < 0)
@@ -556,8 +561,11 @@ int shmd_prepare(struct shmd *bus)
 
         if (code < 0)
                 return code;
-        if (bus->needs_turn)
+        if (bus->needs_turn) {
                 turn_loop(bus);
+                if (bus->is_rung)
+                        disarm(bus);
+        }
         return arm_and_look(bus) || has_news(bus) || !list_empty(&bus->events);
 }
 

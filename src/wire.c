@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* wire.c - checks every field of every message. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -129,6 +130,8 @@ static int check_advertise(const struct message_advertise *advertise)
                 return error_set(-EPROTO, "the publisher's id is zero in its low half");
         if (ring_geometry_check(geometry) < 0)
                 return -EPROTO;
+        if (geometry->depth > PROTOCOL_DEPTH_MAX)
+                return error_set(-EPROTO, "depth %u out of range", geometry->depth);
         if (geometry->payload_max < advertise->type.size ||
             (!(advertise->type.flags & 1u) && geometry->payload_max != advertise->type.size) ||
             geometry->payload_offset % advertise->type.alignment ||
@@ -209,9 +212,10 @@ static int check_publisher_added(const struct message_publisher_added *added)
                 return code;
         if (ring_geometry_check(&added->geometry) < 0)
                 return -EPROTO;
-        if (!added->holds || added->holds > HOLDS_MAX ||
-            (added->flags & ~(PUBLISHER_CHANNEL | PUBLISHER_FROM_FIRST)))
-                return error_set(-EPROTO, "holds %u or flags 0x%x", added->holds, added->flags);
+        if (!added->holds || added->holds > HOLDS_MAX || (added->flags & ~PUBLISHER_CHANNEL) ||
+            added->start > INT64_MAX)
+                return error_set(-EPROTO, "holds %u, flags 0x%x or start %" PRIu64, added->holds,
+                                 added->flags, added->start);
         return 0;
 }
 
@@ -236,6 +240,10 @@ static int check_small(const struct message *message)
                         return error_set(-EPROTO, "not shmd's protocol");
                 return 0;
         }
+        case MESSAGE_ACKNOWLEDGE:
+                if (!((const struct message_acknowledge *)(const void *)message)->count)
+                        return error_set(-EPROTO, "it acknowledges nothing");
+                return 0;
         case MESSAGE_REINTRODUCE: {
                 const struct message_reintroduce *again = (const void *)message;
 

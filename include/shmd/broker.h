@@ -56,7 +56,9 @@ struct shmd_broker_options {
  * Starts to listen. A socket left by a broker that crashed is replaced; one that is served by a
  * living broker is not.
  * @return 0 and *broker; -EADDRINUSE: another broker is there (the text says which process);
- *         -ENAMETOOLONG, -EACCES, -ENOENT, -EINVAL; -EMFILE, -ENFILE, -ENOMEM.
+ *         -EEXIST: something stands there that is no broker's socket; -EBUSY: another broker is
+ *         starting or stopping in the directory; -ENAMETOOLONG, -EACCES, -ENOENT, -EINVAL, -E2BIG;
+ *         -EMFILE, -ENFILE, -ENOMEM.
  */
 SHMD_BROKER_EXPORT int shmd_broker_open(struct shmd_broker **broker,
                                         const struct shmd_broker_options *options);

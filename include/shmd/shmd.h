@@ -20,6 +20,8 @@
  *   -ENOMEM    any call that opens something: no memory, or no room for a segment
  *   -ENOTCONN  any call that asks the broker: it is gone. What was opened goes on exchanging
  *              samples with the peers it had; nothing new can be opened
+ *   -ETIMEDOUT any call that asks the broker: it did not answer within 5 seconds, and is taken for
+ *              gone
  *
  * Options structs start with `size`, which the caller sets to sizeof the struct; a field that is
  * zero means the default. Structs passed as NULL mean all defaults. Unknown bytes of a longer
@@ -126,9 +128,10 @@ struct shmd_peer {
         char program[16]; /**< the process's name, NUL-terminated */
 };
 
-/** `present` is 1 when the peer has come, 0 when it has gone. Runs inside shmd_wait(),
- *  shmd_dispatch() or the caller's loop; may call everything but shmd_close() and the close of the
- *  object that it was called for. */
+/** `present` is 1 when the peer has come (those that were there at first included), 0 when it has
+ *  gone; of a publisher that has gone there may be samples left to take. Runs inside shmd_wait(),
+ *  shmd_dispatch() or the caller's loop; may call everything but these two, shmd_close(), and the
+ *  close of the object that it was called for. */
 typedef void (*shmd_peer_callback)(void *user, const struct shmd_peer *peer, int present);
 
 /* ---- publisher -------------------------------------------------------------------------- */
@@ -177,7 +180,8 @@ SHMD_EXPORT void shmd_publisher_close(struct shmd_publisher *publisher);
 
 /**
  * Lends memory for the next sample: room for the type's size, or for `max_size`, aligned as the
- * type says, uninitialised (old samples may shine through). Returned by shmd_publish() or
+ * type says, uninitialised (old samples may shine through). Pass the address of a void pointer: a
+ * cast of another pointer's address breaks the aliasing rules. Returned by shmd_publish() or
  * shmd_discard(), in any order.
  * @return 0; -ENOBUFS: as many are loaned as the publisher asked for, or (with `chunks` set) all
  *         others are held by subscribers.
@@ -216,8 +220,8 @@ SHMD_EXPORT int shmd_publisher_status(struct shmd_publisher *publisher,
 
 /* ---- subscriber ------------------------------------------------------------------------- */
 
-/** There may be something to take. Runs inside shmd_dispatch() or the caller's loop, and again as
- *  long as something is left; under the same rules as shmd_peer_callback. */
+/** There may be something to take. Runs inside shmd_wait(), shmd_dispatch() or the caller's loop,
+ *  and again as long as something is left; under the same rules as shmd_peer_callback. */
 typedef void (*shmd_sample_callback)(void *user, struct shmd_subscriber *subscriber);
 
 struct shmd_subscriber_options {
@@ -231,9 +235,12 @@ struct shmd_subscriber_options {
 };
 
 /**
- * Subscribes to `service`, whether or not somebody publishes it yet. All publishers that exist are
- * attached when the call returns: whatever they publish from then on will be taken or counted as
- * lost. Of a publisher that comes later nothing is missed: the count starts with its first sample.
+ * Subscribes to `service`, whether or not somebody publishes it yet. Whatever existing publishers
+ * publish from then on will be taken or counted as lost, and so will all that is published once a
+ * publisher counts this subscriber. Publishers that exist are attached when the call returns, but
+ * for one that has not run for so long that 32 introductions to it wait; it is attached when it
+ * runs again. Of a publisher that comes later nothing is missed: the count starts with its first
+ * sample.
  * @return 0 and *subscriber, owned by the caller until shmd_subscriber_close() or shmd_close();
  *         -EINVAL; -EPROTOTYPE: the service has another type (the text names the field);
  *         -ERANGE: a publisher's limits are below the minima asked for, or its seats are taken
@@ -260,7 +267,8 @@ struct shmd_sample {
  * Takes the next sample, of the publishers in turn, if there is one. Never blocks, makes no system
  * call unless a publisher has joined or left. The sample stays valid and unchanged by an honest
  * publisher until shmd_release(), however long that is.
- * @return 1: *sample is filled in; 0: nothing there; -ENOBUFS: as many are held as were asked for.
+ * @return 1: *sample is filled in; 0: nothing there, or as many are held as its publisher allows;
+ *         -ENOBUFS: as many are held as were asked for.
  */
 SHMD_EXPORT int shmd_take(struct shmd_subscriber *subscriber, struct shmd_sample *sample);
 
@@ -274,7 +282,7 @@ struct shmd_subscriber_status {
         uint64_t lost;       /**< likewise */
         uint32_t publishers; /**< attached now */
         uint32_t refused;    /**< publishers there now that are not read: all their seats are
-                                  taken, or they keep fewer samples than `min_depth` */
+                                  taken, or they keep or grant less than was asked for */
         uint32_t held;       /**< samples held now */
         uint32_t reserved;
 };
@@ -289,7 +297,7 @@ SHMD_EXPORT int shmd_subscriber_status(struct shmd_subscriber *subscriber,
  * Waits until one of the connection's subscribers has something to take, a peer has come or gone,
  * or the time is over; for a connection with a private loop. Looks first, then spins for as long
  * as the recent gaps between samples justify (`spin_ns` of the connect options sets another bound),
- * then sleeps, where time-outs are rounded up to whole milliseconds. Runs the callbacks.
+ * then sleeps. Runs the callbacks, on_sample included.
  * @param timeout_ns SHMD_FOREVER, or how long; 0 only looks.
  * @return 1: something happened; 0: time is over; -EINTR: a signal handler ran;
  *         -ENOTCONN: the broker has gone, told once; later waits serve the peers that are left.
@@ -307,13 +315,15 @@ SHMD_EXPORT int shmd_fd(struct shmd *bus);
 /**
  * Asks publishers to ring, and looks once more. Cheap while nothing has happened since.
  * @return 0: the caller may sleep on shmd_fd(); 1: something is there, call shmd_dispatch() and
- *         take instead.
+ *         take instead; -EINVAL: the connection uses the caller's own uv_loop_t, or called from a
+ *         callback.
  */
 SHMD_EXPORT int shmd_prepare(struct shmd *bus);
 
 /**
  * Takes in what has arrived and runs the callbacks. Never blocks.
- * @return 1: a subscriber has something to take; 0: none has; -ENOTCONN as shmd_wait().
+ * @return 1: a subscriber has something to take, or a peer has come or gone; 0: neither;
+ *         -ENOTCONN as shmd_wait().
  */
 SHMD_EXPORT int shmd_dispatch(struct shmd *bus);
 

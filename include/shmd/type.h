@@ -100,7 +100,7 @@ template <typename T> constexpr uint32_t shmd_kind_of()
                 return SHMD_KIND_F64;
         else if constexpr (std::is_enum_v<E>)
                 return shmd_kind_of<std::underlying_type_t<E>>();
-        else if constexpr (std::is_integral_v<E>)
+        else if constexpr (std::is_integral_v<E> && sizeof(E) <= 8)
                 return (std::is_signed_v<E> ? SHMD_KIND_I8 : SHMD_KIND_U8) + (sizeof(E) == 1   ? 0
                                                                               : sizeof(E) == 2 ? 1
                                                                               : sizeof(E) == 4 ? 2
@@ -111,9 +111,8 @@ template <typename T> constexpr uint32_t shmd_kind_of()
 
 #define SHMD_KIND_OF_SCALAR(type, member) \
         shmd_kind_of<std::remove_reference_t<decltype(((type *)0)->member)>>()
-#define SHMD_KIND_OF_ARRAY(type, member)        \
-        shmd_kind_of<std::remove_all_extents_t< \
-                std::remove_reference_t<decltype(((type *)0)->member)>>>()
+#define SHMD_KIND_OF_ARRAY(type, member) \
+        shmd_kind_of<std::remove_extent_t<std::remove_reference_t<decltype(((type *)0)->member)>>>()
 #define SHMD_ALIGNOF       alignof
 #define SHMD_STATIC_ASSERT static_assert
 #else
@@ -155,15 +154,14 @@ template <typename T> constexpr uint32_t shmd_kind_of()
                         SHMD_ELEMENTS(type, member, SHMD_KIND_OF_SCALAR(type, member)) \
         }
 
-/** Describes the array `member` of `type`. */
+/** Describes the array `member` of `type`; an array of arrays is opaque bytes. */
 #define SHMD_ARRAY(type, member)                                                      \
         {                                                                             \
 #member, offsetof(type, member), SHMD_KIND_OF_ARRAY(type, member),    \
                         SHMD_ELEMENTS(type, member, SHMD_KIND_OF_ARRAY(type, member)) \
         }
 
-/** Defines the constant `name`, the description of the struct `type`, from its fields. */
-#define SHMD_TYPE(name, type, ...)                                                              \
+#define SHMD_TYPE_WITH_FLAGS(name, type, flags, ...)                                            \
         static const struct shmd_field name##_fields[] = {__VA_ARGS__};                         \
         SHMD_STATIC_ASSERT(sizeof(name##_fields) / sizeof(name##_fields[0]) <= SHMD_FIELDS_MAX, \
                            "a type has at most SHMD_FIELDS_MAX fields");                        \
@@ -172,6 +170,14 @@ template <typename T> constexpr uint32_t shmd_kind_of()
                                               SHMD_ALIGNOF(type),                               \
                                               name##_fields,                                    \
                                               sizeof(name##_fields) / sizeof(name##_fields[0]), \
-                                              0}
+                                              flags}
+
+/** Defines the constant `name`, the description of the struct `type`, from its fields. */
+#define SHMD_TYPE(name, type, ...) SHMD_TYPE_WITH_FLAGS(name, type, 0, __VA_ARGS__)
+
+/** The same for samples of variable length that begin with the struct `type`; what follows it, or
+ *  its flexible array member, is not described. */
+#define SHMD_TYPE_OF_ANY_LENGTH(name, type, ...) \
+        SHMD_TYPE_WITH_FLAGS(name, type, SHMD_TYPE_VARIABLE, __VA_ARGS__)
 
 #endif
