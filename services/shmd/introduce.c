@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* introduce.c - pairs come and go; introduction.c has the messages. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "atomic.h"
+#include "error.h"
+#include "introduce.h"
+#include "registry.h"
+#include "segment.h"
+#include "server.h"
+#include "session.h"
+#include "wire.h"
+
+/* Ghosts whose rows are looked at for one newcomer. */
+#define GHOST_LOOKS 64
+
+/* ---- pairs ------------------------------------------------------------------------------ */
+
+static void take_seat(struct pair *pair)
+{
+        struct publication *publication = pair->publication;
+
+        assert(publication->n_seats < publication->max_subscribers);
+        publication->n_seats++;
+        publication->n_seats_wanted -= pair->reason == REFUSED_SEATS;
+        pair->state = PAIR_SEATED;
+        pair->reason = 0;
+        pair->subscriber_told = false;
+        introduction_stop(&pair->to_subscriber);
+        if (pair->subscription->session->hello_flags & HELLO_NO_MEMBARRIER) {
+                pair->forbids_asym = true;
+                session_forbid_asym(publication->session);
+        }
+        introduction_wait(publication->session, &pair->to_publisher);
+}
+
+static struct pair *pair_new(struct publication *publication, struct subscription *subscription)
+{
+        struct pair *pair = calloc(1, sizeof(*pair));
+
+        if (!pair) {
+                error_set(-ENOMEM, "service %s: the broker has no memory",
+                          publication->service->name);
+                return NULL;
+        }
+        pair->publication = publication;
+        pair->subscription = subscription;
+        list_init(&pair->to_publisher.link);
+        list_init(&pair->to_subscriber.link);
+        pair->to_publisher.pair = pair->to_subscriber.pair = pair;
+        pair->to_publisher.to_publisher = true;
+        list_append(&publication->pairs, &pair->publication_link);
+        list_append(&subscription->pairs, &pair->subscription_link);
+        return pair;
+}
+
+/* The seat, if it had one, is free then; whoever frees for a reason other than the publication's
+ * own end calls seat_others(). */
+static void pair_free(struct pair *pair)
+{
+        struct publication *publication = pair->publication;
+
+        introduction_stop(&pair->to_publisher);
+        introduction_stop(&pair->to_subscriber);
+        list_remove(&pair->publication_link);
+        list_remove(&pair->subscription_link);
+        publication->n_seats -= pair->state != PAIR_REFUSED;
+        publication->n_seats_wanted -= pair->reason == REFUSED_SEATS;
+        if (pair->forbids_asym)
+                session_allow_asym(publication->session);
+        /* A deferred reply may have waited for one of the two. */
+        session_mark(publication->session);
+        session_mark(pair->subscription->session);
+        free(pair);
+}
+
+static void seat_others(struct publication *publication)
+{
+        list_for_each (&publication->pairs, link) {
+                struct pair *pair = list_entry(link, struct pair, publication_link);
+
+                if (!publication->n_seats_wanted ||
+                    publication->n_seats == publication->max_subscribers)
+                        return;
+                if (pair->state == PAIR_REFUSED && pair->reason == REFUSED_SEATS)
+                        take_seat(pair);
+        }
+}
+
+static void tell_publisher(const struct pair *pair, bool final)
+{
+        struct message_subscriber_removed removed = {.publisher = pair->publication->id,
+                                                     .subscription = pair->subscription->id,
+                                                     .final = final};
+
+        if (!pair->publisher_told)
+                return;
+        wire_begin(&removed, MESSAGE_SUBSCRIBER_REMOVED, sizeof(removed), 0);
+        session_send(pair->publication->session, &removed);
+}
+
+static void tell_subscriber(const struct pair *pair)
+{
+        struct message_publisher_gone gone = {.subscription = pair->subscription->id,
+                                              .publisher = pair->publication->id};
+
+        if (!pair->subscriber_told || pair->subscription->is_ghost)
+                return;
+        wire_begin(&gone, MESSAGE_PUBLISHER_REMOVED, sizeof(gone), 0);
+        session_send(pair->subscription->session, &gone);
+}
+
+/* ---- ghosts ----------------------------------------------------------------------------- */
+
+/* Whether the row says that nothing is held. When it can't be seen, something is. */
+static bool row_is_clear(const struct subscription *subscription)
+{
+        struct segment block = SEGMENT_NONE;
+        const uint64_t *row;
+        bool is_clear = true;
+
+        if (segment_map(&block, subscription->session->blocks[subscription->block].fd, BLOCK_SIZE) <
+            0)
+                return false;
+        row = (const void *)((const char *)block.base + subscription->row_offset);
+        for (uint32_t i = 0; i < subscription->holds && is_clear; i++)
+                is_clear = load_acquire(&row[i]) == 0;
+        segment_close(&block);
+        return is_clear;
+}
+
+/* Ends a pair whose subscriber holds nothing. */
+static void part_finally(struct pair *pair)
+{
+        struct publication *publication = pair->publication;
+
+        tell_publisher(pair, true);
+        pair_free(pair);
+        seat_others(publication);
+}
+
+static void free_ghost(struct subscription *ghost)
+{
+        struct session *session = ghost->session;
+
+        subscription_free(ghost, &session->server->registry);
+        session_ghost_gone(session);
+}
+
+static void end_ghost(struct subscription *ghost)
+{
+        while (!list_empty(&ghost->pairs))
+                part_finally(list_entry(ghost->pairs.next, struct pair, subscription_link));
+        free_ghost(ghost);
+}
+
+static bool may_end(const struct subscription *ghost)
+{
+        return !ghost->may_take_on;
+}
+
+bool pair_ghosts_may_end(const struct session *session)
+{
+        list_for_each (&session->ghosts, link)
+                if (may_end(list_entry(link, struct subscription, session_link)))
+                        return true;
+        return false;
+}
+
+void pair_exorcise(struct session *session, bool process_ended)
+{
+        struct list *ghosts = &session->ghosts, *link = ghosts->next, *next;
+        bool is_last = link == ghosts;
+
+        if (is_last)
+                session_ghost_gone(session);
+        /* The last one takes the session with it. */
+        for (; !is_last; link = next) {
+                struct subscription *ghost = list_entry(link, struct subscription, session_link);
+
+                next = link->next;
+                is_last = next == ghosts;
+                if (process_ended || (may_end(ghost) && row_is_clear(ghost)))
+                        end_ghost(ghost);
+        }
+}
+
+/* A seat is wanted: perhaps a ghost has let go. Not all are looked at if they are many: the timer
+ * comes to them. */
+static void look_for_seat(struct publication *publication)
+{
+        unsigned n_looks = 0;
+
+        list_for_each (&publication->pairs, link) {
+                struct pair *pair = list_entry(link, struct pair, publication_link);
+                struct subscription *ghost = pair->subscription;
+
+                if (pair->state != PAIR_GHOST || !may_end(ghost))
+                        continue;
+                if (n_looks++ == GHOST_LOOKS)
+                        return;
+                if (!row_is_clear(ghost))
+                        continue;
+                end_ghost(ghost);
+                return;
+        }
+}
+
+/* ---- joining ---------------------------------------------------------------------------- */
+
+/* 0, REFUSED_SEATS or REFUSED_LIMIT. */
+static uint32_t judge(struct publication *publication, const struct subscription *subscription)
+{
+        if (subscription->min_depth > publication->geometry.depth ||
+            (subscription->holds_set && subscription->holds > publication->holds))
+                return REFUSED_LIMIT;
+        if (publication->n_seats == publication->max_subscribers)
+                look_for_seat(publication);
+        return publication->n_seats < publication->max_subscribers ? 0 : REFUSED_SEATS;
+}
+
+static int refuse_subscription(const struct publication *publication,
+                               const struct subscription *subscription, uint32_t reason)
+{
+        const struct session *session = publication->session;
+        const char *service = publication->service->name;
+
+        if (reason == REFUSED_SEATS)
+                return error_set(-ERANGE,
+                                 "service %s: publisher %s (pid %d) has max_subscribers %u, and "
+                                 "that many are there",
+                                 service, session->program, session->pid,
+                                 publication->max_subscribers);
+        if (subscription->min_depth > publication->geometry.depth)
+                return error_set(-ERANGE,
+                                 "service %s: publisher %s (pid %d) has depth %u, asked for "
+                                 "min_depth %u",
+                                 service, session->program, session->pid,
+                                 publication->geometry.depth, subscription->min_depth);
+        return error_set(
+                -ERANGE, "service %s: publisher %s (pid %d) allows holds %u, asked for holds %u",
+                service, session->program, session->pid, publication->holds, subscription->holds);
+}
+
+int subscription_join(struct subscription *subscription)
+{
+        struct service *service = subscription->service;
+        struct pair *pair;
+        uint32_t reason;
+
+        list_for_each (&service->publications, link) {
+                struct publication *publication =
+                        list_entry(link, struct publication, service_link);
+
+                reason = judge(publication, subscription);
+                if (reason)
+                        return refuse_subscription(publication, subscription, reason);
+        }
+        list_for_each (&service->publications, link) {
+                pair = pair_new(list_entry(link, struct publication, service_link), subscription);
+                if (!pair)
+                        return -ENOMEM;
+                /* Before the publisher counts it: what comes after is missed or taken. */
+                pair->start = publication_newest(pair->publication);
+                take_seat(pair);
+        }
+        return 0;
+}
+
+int publication_join(struct publication *publication)
+{
+        list_for_each (&publication->service->subscriptions, link) {
+                struct subscription *subscription =
+                        list_entry(link, struct subscription, service_link);
+                struct pair *pair = pair_new(publication, subscription);
+
+                if (!pair)
+                        return -ENOMEM;
+                pair->reason = judge(publication, subscription);
+                publication->n_seats_wanted += pair->reason == REFUSED_SEATS;
+                if (pair->reason)
+                        introduction_wait(subscription->session, &pair->to_subscriber);
+                else
+                        take_seat(pair);
+        }
+        return 0;
+}
+
+/* ---- leaving ---------------------------------------------------------------------------- */
+
+void publication_leave(struct publication *publication)
+{
+        struct registry *registry = &publication->session->server->registry;
+        struct service *service = publication->service;
+
+        while (!list_empty(&publication->pairs)) {
+                struct pair *pair =
+                        list_entry(publication->pairs.next, struct pair, publication_link);
+                struct subscription *subscription = pair->subscription;
+
+                tell_subscriber(pair);
+                pair_free(pair);
+                if (subscription->is_ghost && list_empty(&subscription->pairs))
+                        free_ghost(subscription);
+        }
+        publication_free(publication, registry);
+        registry_drop_if_empty(registry, service);
+}
+
+/* Whether samples may still be held, now that the client has left. */
+static bool may_hold(struct subscription *subscription)
+{
+        const struct session *session = subscription->session;
+
+        if (session->state != SESSION_ENDING)
+                return !row_is_clear(subscription);
+        if (session->ended_by == SESSION_ENDED_BY_PROCESS)
+                return false;
+        subscription->may_take_on = session->ended_by == SESSION_ENDED_BY_BROKER;
+        return subscription->may_take_on || !row_is_clear(subscription);
+}
+
+static void make_ghost(struct pair *pair)
+{
+        tell_publisher(pair, false);
+        pair->state = PAIR_GHOST;
+        introduction_stop(&pair->to_publisher);
+        introduction_stop(&pair->to_subscriber);
+}
+
+void subscription_leave(struct subscription *subscription)
+{
+        struct server *server = subscription->session->server;
+        struct service *service = subscription->service;
+        bool held = may_hold(subscription);
+
+        list_for_each_safe (&subscription->pairs, link) {
+                struct pair *pair = list_entry(link, struct pair, subscription_link);
+
+                /* Who has not got the segment can't hold anything of it. */
+                if (held && pair->state == PAIR_SEATED && pair->subscriber_told)
+                        make_ghost(pair);
+                else
+                        part_finally(pair);
+        }
+        if (list_empty(&subscription->pairs)) {
+                subscription_free(subscription, &server->registry);
+                registry_drop_if_empty(&server->registry, service);
+                return;
+        }
+        subscription_make_ghost(subscription);
+        if (may_end(subscription))
+                server_watch_ghosts(server);
+}

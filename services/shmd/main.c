@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c - the shmd program: options, signals, and lines on standard error. What a broker is and
+ * does is in the library beside it.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#include <shmd/broker.h>
+#include <shmd/shmd.h>
+
+#define STATUS_ERROR 1
+#define STATUS_USAGE 2
+
+struct program {
+        const char *socket;
+        char default_socket[512];
+        uint32_t *uids;
+        uint32_t n_uids;
+        int level; /* lines above it are not shown */
+        int has_journal;
+};
+
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
+
+/* A user's own broker, where there is a place for one, else the machine's. */
+static void choose_socket(struct program *program)
+{
+        const char *given = getenv("SHMD_SOCKET");
+        const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+        program->socket = program->default_socket;
+        if (given && *given)
+                program->socket = given;
+        else if (runtime && *runtime && geteuid() != 0)
+                snprintf(program->default_socket, sizeof(program->default_socket),
+                         "%s/shmd/control", runtime);
+        else
+                snprintf(program->default_socket, sizeof(program->default_socket),
+                         "/run/shmd/control");
+}
+
+static void show_help(const struct program *program)
+{
+        printf("Usage: shmd [OPTION...]\n"
+               "The broker of shmd: lets the publishers and subscribers of this machine find each\n"
+               "other. Samples never pass through it.\n"
+               "\n"
+               "  --socket PATH      listen here; now: %s\n"
+               "                     ($SHMD_SOCKET if that is set; for users other than root\n"
+               "                     $XDG_RUNTIME_DIR/shmd/control; else /run/shmd/control)\n"
+               "  --allow-uid USER   let this user connect too, a number or a name; may be\n"
+               "                     repeated. Root and the broker's own user always may\n"
+               "  --log-level LEVEL  error, warning, info or debug; default info\n"
+               "  --help             show this\n"
+               "  --version          show the version\n"
+               "\n"
+               "Ends cleanly with SIGTERM and SIGINT. Status: 0, 1 after an error, 2 when used\n"
+               "wrongly.\n",
+               program->socket);
+}
+
+static int set_level(struct program *program, const char *name)
+{
+        for (int i = 0; i < (int)(sizeof(level_names) / sizeof(level_names[0])); i++)
+                if (strcmp(name, level_names[i]) == 0) {
+                        program->level = i;
+                        return 0;
+                }
+        fprintf(stderr, "shmd: '%s' is not a log level: error, warning, info or debug\n", name);
+        return -EINVAL;
+}
+
+static int add_uid(struct program *program, const char *name)
+{
+        const struct passwd *user = getpwnam(name);
+        uint32_t *uids;
+        unsigned long number;
+        char *end;
+
+        errno = 0;
+        number = strtoul(name, &end, 10);
+        if (!user && (*name < '0' || *name > '9' || *end || errno || number >= UINT32_MAX)) {
+                fprintf(stderr, "shmd: there is no user '%s'\n", name);
+                return -EINVAL;
+        }
+        uids = realloc(program->uids, (program->n_uids + 1) * sizeof(*uids));
+        if (!uids) {
+                fprintf(stderr, "shmd: no memory\n");
+                return -ENOMEM;
+        }
+        program->uids = uids;
+        program->uids[program->n_uids++] = user ? user->pw_uid : (uint32_t)number;
+        return 0;
+}
+
+/* -1: go on; else the status to end with. */
+static int read_options(struct program *program, int argc, char **argv)
+{
+        static const struct option options[] = {
+                {"socket", required_argument, NULL, 's'},
+                {"allow-uid", required_argument, NULL, 'u'},
+                {"log-level", required_argument, NULL, 'l'},
+                {"help", no_argument, NULL, 'h'},
+                {"version", no_argument, NULL, 'v'},
+                {NULL, 0, NULL, 0},
+        };
+        int option;
+
+        while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+                switch (option) {
+                case 's':
+                        program->socket = optarg;
+                        break;
+                case 'u':
+                        if (add_uid(program, optarg) < 0)
+                                return STATUS_USAGE;
+                        break;
+                case 'l':
+                        if (set_level(program, optarg) < 0)
+                                return STATUS_USAGE;
+                        break;
+                case 'h':
+                        show_help(program);
+                        return 0;
+                case 'v':
+                        printf("shmd %d.%d.%d\n", SHMD_VERSION_MAJOR, SHMD_VERSION_MINOR,
+                               SHMD_VERSION_PATCH);
+                        return 0;
+                default:
+                        fprintf(stderr, "shmd: see shmd --help\n");
+                        return STATUS_USAGE;
+                }
+        }
+        if (optind < argc) {
+                fprintf(stderr, "shmd: unexpected argument '%s'; see shmd --help\n", argv[optind]);
+                return STATUS_USAGE;
+        }
+        return -1;
+}
+
+static void write_line(void *user, int level, const char *text)
+{
+        static const int priorities[] = {3, 4, 6, 7}; /* of syslog */
+        const struct program *program = user;
+
+        if (level > program->level)
+                return;
+        if (program->has_journal)
+                fprintf(stderr, "<%d>%s\n", priorities[level], text);
+        else
+                fprintf(stderr, "shmd: %s\n", text);
+}
+
+/* Two descriptors a session: the soft limit of 1024 is for programs that use select(). */
+static void raise_limits(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+                limit.rlim_cur = limit.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &limit);
+        }
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+        (void)number;
+        uv_stop(signal->loop);
+}
+
+static int serve(struct program *program)
+{
+        struct shmd_broker_options options = {.size = sizeof(options),
+                                              .socket = program->socket,
+                                              .uids = program->uids,
+                                              .n_uids = program->n_uids,
+                                              .log = write_line,
+                                              .user = program};
+        struct shmd_broker *broker;
+        uv_signal_t terminate, interrupt;
+        uv_loop_t loop;
+        int code = uv_loop_init(&loop);
+
+        if (code < 0) {
+                fprintf(stderr, "shmd: %s\n", uv_strerror(code));
+                return STATUS_ERROR;
+        }
+        options.loop = &loop;
+        uv_signal_init(&loop, &terminate);
+        uv_signal_init(&loop, &interrupt);
+        code = shmd_broker_open(&broker, &options);
+        if (code < 0) {
+                write_line(program, SHMD_LOG_ERROR, shmd_broker_error());
+        } else {
+                uv_signal_start(&terminate, on_signal, SIGTERM);
+                uv_signal_start(&interrupt, on_signal, SIGINT);
+                uv_run(&loop, UV_RUN_DEFAULT);
+                shmd_broker_close(broker);
+        }
+        uv_close((uv_handle_t *)&terminate, NULL);
+        uv_close((uv_handle_t *)&interrupt, NULL);
+        uv_run(&loop, UV_RUN_DEFAULT);
+        uv_loop_close(&loop);
+        return code < 0 ? STATUS_ERROR : 0;
+}
+
+int main(int argc, char **argv)
+{
+        struct program program = {.level = SHMD_LOG_INFO,
+                                  .has_journal = getenv("JOURNAL_STREAM") != NULL};
+        int status;
+
+        choose_socket(&program);
+        status = read_options(&program, argc, argv);
+        if (status < 0) {
+                raise_limits();
+                status = serve(&program);
+        }
+        free(program.uids);
+        return status;
+}

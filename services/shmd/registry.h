@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * registry.h - what there is: services, who publishes them, who subscribes to them, and which of
+ * them belong together.
+ *
+ *     service --< publication --< pair >-- subscription >-- service
+ *                     |                        |
+ *                  session                  session
+ *
+ * A *service* is there from its first publication or subscription, which fixes its type, to its
+ * last. A *publication* is one publisher with its segment; a *subscription* one reader with its
+ * row in one of its connection's blocks. Each two of one service make a *pair* (introduce.h),
+ * which says how far the two have been introduced to each other.
+ *
+ * A subscription whose client has left while samples may still be held is a *ghost*: it is in its
+ * session's list of ghosts and no longer in the service; it keeps its id, its pairs and with them
+ * the publishers' seats. It ends with its last pair.
+ *
+ * Here is only the bookkeeping: no message is sent, nobody is told. Ids are unique in the whole
+ * registry; of two publications of one service the low halves differ too, since holds name
+ * publishers by them.
+ */
+#ifndef SHMD_BROKER_REGISTRY_H
+#define SHMD_BROKER_REGISTRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "layout.h"
+#include "list.h"
+#include "protocol.h"
+
+struct closer;
+struct session;
+struct spares;
+
+#define REGISTRY_BUCKETS 512u
+
+struct registry {
+        struct list publications[REGISTRY_BUCKETS];  /* publication.id_link */
+        struct list subscriptions[REGISTRY_BUCKETS]; /* subscription.id_link */
+        struct service **services;                   /* in the order of their names */
+        size_t n_services, room;
+        uint64_t last_number; /* the last id given to a board or channel */
+        struct closer *closer;
+        struct spares *spares;
+};
+
+struct service {
+        struct list publications;  /* publication.service_link */
+        struct list subscriptions; /* subscription.service_link */
+        struct list boards;        /* arming_board.link */
+        uint32_t n_publications;
+        uint32_t n_subscriptions; /* ghosts are not counted */
+        char name[PROTOCOL_SERVICE_SIZE];
+        struct message_type_head type;
+        struct message_field fields[]; /* type.n_fields */
+};
+
+/* Where subscribers of one user say that they go to sleep; one for each user of a service. */
+struct arming_board {
+        struct list link; /* service.boards */
+        uint64_t number;
+        uid_t uid;
+        uint32_t n_subscriptions;
+        int write_fd; /* for subscribers */
+        int read_fd;  /* for publishers */
+};
+
+struct publication {
+        struct list id_link;      /* registry.publications */
+        struct list service_link; /* service.publications */
+        struct list session_link; /* session.publications */
+        struct list pairs;        /* pair.publication_link */
+        struct service *service;
+        struct session *session;
+        uint64_t id;
+        struct ring_geometry geometry;
+        uint32_t max_subscribers;
+        uint32_t holds; /* for each subscriber, at most */
+        uint32_t n_seats;
+        uint32_t n_seats_wanted; /* pairs refused for want of one */
+        int segment_fd;
+        uint64_t sequence; /* the newest, as of sequence_time; for lists */
+        uint64_t sequence_time;
+};
+
+struct subscription {
+        struct list id_link;      /* registry.subscriptions */
+        struct list service_link; /* service.subscriptions; a ghost's: none */
+        struct list session_link; /* session.subscriptions or session.ghosts */
+        struct list pairs;        /* pair.subscription_link */
+        struct service *service;  /* valid as long as it is no ghost or has pairs */
+        struct session *session;
+        struct arming_board *board; /* NULL: a ghost */
+        uint64_t id;
+        uint32_t holds;
+        bool holds_set; /* holds were asked for: to be compared with the publisher's */
+        bool is_ghost;
+        bool may_take_on; /* a ghost that the broker has made: only its process's end counts */
+        uint32_t min_depth;
+        uint32_t history;
+        uint32_t block;
+        uint32_t row_offset;
+};
+
+/* Its newest message, read from its ring; 0: none, or its segment can't be mapped. */
+uint64_t publication_newest(const struct publication *publication);
+
+void registry_init(struct registry *registry, struct closer *closer, struct spares *spares);
+/* Everything has left before. */
+void registry_deinit(struct registry *registry);
+
+/* A number that boards and channels are told apart by, never given twice. */
+uint64_t registry_number(struct registry *registry);
+
+/* The service, or NULL. */
+struct service *registry_find(const struct registry *registry, const char *name);
+
+/* The index of the first service whose name is not before `name`; perhaps n_services. */
+size_t registry_position(const struct registry *registry, const char *name);
+
+struct publication *registry_find_publication(const struct registry *registry, uint64_t id);
+struct subscription *registry_find_subscription(const struct registry *registry, uint64_t id);
+
+/* The service of that name, made if it isn't there, in *service. -EPROTOTYPE: it has another
+ * type; -ENOMEM; with a text. Who then makes nothing of it calls registry_drop_if_empty(). */
+int registry_open(struct registry *registry, struct service **service, const char *name,
+                  const struct message_type_head *type, const struct message_field *fields);
+void registry_drop_if_empty(struct registry *registry, struct service *service);
+
+/* Makes the publication and takes over *segment_fd. 0; -EEXIST: the id or tag is taken; -ENOMEM;
+ * with a text. */
+int publication_new(struct publication **publication, struct registry *registry,
+                    struct session *session, struct service *service,
+                    const struct message_advertise *advertise, int *segment_fd);
+/* It has no pairs left. */
+void publication_free(struct publication *publication, struct registry *registry);
+
+/* Makes the subscription and its user's board. 0; -EEXIST, -ENOMEM, -EMFILE...; with a text. */
+int subscription_new(struct subscription **subscription, struct registry *registry,
+                     struct session *session, struct service *service,
+                     const struct message_subscribe *subscribe);
+/* Takes it out of its service, which stays (registry_drop_if_empty()). */
+void subscription_make_ghost(struct subscription *subscription);
+/* It has no pairs left. */
+void subscription_free(struct subscription *subscription, struct registry *registry);
+
+#endif

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session.c - the life of a session, and what comes in; outbox.c has what goes out. */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "channel.h"
+#include "closer.h"
+#include "error.h"
+#include "introduce.h"
+#include "process.h"
+#include "registry.h"
+#include "request.h"
+#include "server.h"
+#include "session.h"
+#include "util.h"
+#include "wire.h"
+
+bool session_is_served(const struct session *session)
+{
+        return session->state < SESSION_ENDING && !session->is_broken;
+}
+
+void session_name(struct session *session)
+{
+        if (*session->program)
+                return;
+        process_name(session->pid, session->program);
+        broker_log(&session->server->log, SHMD_LOG_DEBUG,
+                   "session %" PRIu64 ": %s (pid %d, user %u)", session->number, session->program,
+                   session->pid, session->uid);
+}
+
+static void note_end(struct session *session, enum session_end ended_by)
+{
+        if (session->state >= SESSION_ENDING)
+                return;
+        session->state = SESSION_ENDING;
+        session->ended_by = ended_by;
+        list_remove(&session->dirty_link);
+        list_remove(&session->retry_link);
+        list_append(&session->server->ending, &session->ending_link);
+}
+
+void session_fail(struct session *session, int code, const char *format, ...)
+{
+        struct message_goodbye goodbye = {.code = code};
+        va_list arguments;
+
+        if (session->state >= SESSION_ENDING)
+                return;
+        va_start(arguments, format);
+        vsnprintf(goodbye.text, sizeof(goodbye.text), format, arguments);
+        va_end(arguments);
+        session_name(session);
+        broker_log(&session->server->log, SHMD_LOG_WARNING, "dropped %s (pid %d, user %u): %s",
+                   session->program, session->pid, session->uid, goodbye.text);
+        wire_begin(&goodbye, MESSAGE_GOODBYE, sizeof(goodbye), 0);
+        /* What is queued before it is lost with the session; so may be the farewell. */
+        socket_send(session->fd, &goodbye, sizeof(goodbye), NULL, 0);
+        note_end(session, SESSION_ENDED_BY_BROKER);
+}
+
+/* ---- what comes in ---------------------------------------------------------------------- */
+
+static void give_packet(struct session *session, struct packet *packet)
+{
+        for (unsigned i = 0; i < packet->n_fds; i++)
+                closer_give(session->server->closer, &packet->fds[i]);
+        packet->n_fds = 0;
+}
+
+static void handle_packet(struct session *session, struct packet *packet)
+{
+        if (packet->truncated)
+                session_fail(session, -EPROTO, "a message of more than %u bytes",
+                             PROTOCOL_MESSAGE_MAX);
+        else if (wire_check(packet->bytes, packet->size, WIRE_FROM_CLIENT) < 0)
+                session_fail(session, -EPROTO, "%s", error_text());
+        else if (packet->n_fds > wire_n_fds(&packet->header) ||
+                 (packet->n_fds < wire_n_fds(&packet->header) && !packet->fds_truncated))
+                session_fail(session, -EPROTO, "%s with %u descriptors, should be %u",
+                             wire_name(packet->header.type), packet->n_fds,
+                             wire_n_fds(&packet->header));
+        else
+                request_handle(session, packet);
+        give_packet(session, packet);
+}
+
+/* Handles at most `burst` messages. */
+static void receive(struct session *session, unsigned burst)
+{
+        struct packet *packet = &session->server->packet;
+        bool was_reset = false;
+        int received;
+
+        while (burst-- && session->state < SESSION_ENDING) {
+                received = socket_receive(session->fd, packet);
+                if (received == -EAGAIN || received == -ENOMEM || received == -ENOBUFS)
+                        return;
+                /* A client that went without reading everything; what it sent still comes. */
+                if (received == -ECONNRESET && !was_reset) {
+                        was_reset = true;
+                        continue;
+                }
+                if (received <= 0) {
+                        note_end(session, SESSION_ENDED_BY_CLIENT);
+                        return;
+                }
+                handle_packet(session, packet);
+        }
+}
+
+static void on_socket(uv_poll_t *poll, int status, int events)
+{
+        struct session *session = poll->data;
+        struct server *server = session->server;
+
+        if (status < 0) {
+                /* The socket has an error: the loop has stopped to watch it. */
+                receive(session, SESSION_REPLIES_MAX);
+                note_end(session, SESSION_ENDED_BY_CLIENT);
+        }
+        if (events & UV_WRITABLE) {
+                session->is_full = false;
+                session_mark(session);
+        }
+        if (events & UV_READABLE)
+                receive(session, SESSION_BURST);
+        server_settle(server);
+}
+
+void session_watch(struct session *session)
+{
+        int events = UV_READABLE | (session->is_full ? UV_WRITABLE : 0);
+
+        if (session->state >= SESSION_ENDING || events == session->poll_events)
+                return;
+        session->poll_events = events;
+        uv_poll_start(&session->poll, events, on_socket);
+}
+
+static void on_process(uv_poll_t *poll, int status, int events)
+{
+        struct session *session = poll->data;
+        struct server *server = session->server;
+
+        (void)status;
+        (void)events;
+        if (session->state == SESSION_GHOST)
+                pair_exorcise(session, true);
+        else
+                note_end(session, SESSION_ENDED_BY_PROCESS);
+        server_settle(server);
+}
+
+/* ---- beginning and end ------------------------------------------------------------------ */
+
+static void init(struct session *session, struct server *server, const struct ucred *who)
+{
+        session->server = server;
+        list_init(&session->link);
+        list_init(&session->dirty_link);
+        list_init(&session->ending_link);
+        list_init(&session->retry_link);
+        list_init(&session->publications);
+        list_init(&session->subscriptions);
+        list_init(&session->ghosts);
+        list_init(&session->channels);
+        list_init(&session->waiting);
+        list_init(&session->queue);
+        list_init(&session->replies);
+        session->pipe_fd = -1;
+        session->page = SEGMENT_NONE;
+        session->number = ++server->last_session;
+        session->uid = who->uid;
+        session->pid = who->pid;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+        struct session *session = handle->data;
+        struct server *server = session->server;
+
+        if (--session->n_handles == 0)
+                free(session);
+        server_handle_closed(server);
+}
+
+static void close_poll(struct session *session, uv_poll_t *poll)
+{
+        /* `data` is there from uv_poll_init() on. */
+        if (poll->data && !uv_is_closing((uv_handle_t *)poll))
+                uv_close((uv_handle_t *)poll, on_handle_closed);
+}
+
+static int watch(struct session *session, uv_poll_t *poll, int fd, uv_poll_cb callback)
+{
+        int code = uv_poll_init(session->server->loop, poll, fd);
+
+        if (code < 0)
+                return code;
+        poll->data = session;
+        session->n_handles++;
+        session->server->n_handles++;
+        return uv_poll_start(poll, UV_READABLE, callback);
+}
+
+static void free_session(struct session *session)
+{
+        assert(list_empty(&session->publications) && list_empty(&session->subscriptions) &&
+               list_empty(&session->ghosts) && list_empty(&session->waiting));
+        assert(!session->n_subscriptions && !session->n_publications && !session->n_no_asym);
+        list_remove(&session->link);
+        for (uint32_t i = 0; i < session->n_blocks; i++)
+                closer_give(session->server->closer, &session->blocks[i].fd);
+        free(session->blocks);
+        session->blocks = NULL;
+        close_poll(session, &session->poll);
+        close_poll(session, &session->pid_poll);
+        closer_give(session->server->closer, &session->fd);
+        fd_close(&session->pid_fd);
+        if (!session->n_handles)
+                free(session);
+}
+
+int session_new(struct server *server, int *socket_fd)
+{
+        struct ucred who = {0};
+        socklen_t size = sizeof(who);
+        struct session *session;
+        int pid_fd, code;
+
+        if (getsockopt(*socket_fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
+                return -errno;
+        pid_fd = process_open(*socket_fd, &who);
+        if (pid_fd < 0)
+                return pid_fd;
+        session = calloc(1, sizeof(*session));
+        if (!session) {
+                fd_close(&pid_fd);
+                return -ENOMEM;
+        }
+        init(session, server, &who);
+        session->fd = *socket_fd;
+        *socket_fd = -1; /* consumed */
+        session->pid_fd = pid_fd;
+        list_append(&server->sessions, &session->link);
+        session->poll_events = UV_READABLE;
+        code = watch(session, &session->poll, session->fd, on_socket);
+        if (code == 0)
+                code = watch(session, &session->pid_poll, session->pid_fd, on_process);
+        if (code < 0) {
+                *socket_fd = session->fd;
+                session->fd = -1; /* given back */
+                free_session(session);
+                return code;
+        }
+        /* Most clients have said HELLO by now. Only that: spares are made before the next request.
+         */
+        receive(session, 1);
+        return 0;
+}
+
+/* What is only needed as long as messages can be exchanged. */
+static void close_socket(struct session *session)
+{
+        session_discard(session);
+        session_acknowledge(session, session->n_unacknowledged);
+        close_poll(session, &session->poll);
+        /* The end of file is there before the page tells of it, and before the closer's turn. */
+        shutdown(session->fd, SHUT_RDWR);
+        closer_give(session->server->closer, &session->fd);
+        closer_give(session->server->closer, &session->pipe_fd);
+        wake_channels_close(session);
+        if (session->page.base)
+                session_raise(session);
+        segment_close(&session->page);
+}
+
+void session_end(struct session *session)
+{
+        assert(session->state == SESSION_ENDING);
+        list_remove(&session->ending_link);
+        /* The process may have ended since: then nothing is held any more. */
+        if (process_has_ended(session->pid_fd))
+                session->ended_by = SESSION_ENDED_BY_PROCESS;
+        broker_log(&session->server->log, SHMD_LOG_DEBUG, "session %" PRIu64 " (pid %d) ends",
+                   session->number, session->pid);
+        while (!list_empty(&session->publications))
+                publication_leave(
+                        list_entry(session->publications.next, struct publication, session_link));
+        while (!list_empty(&session->subscriptions))
+                subscription_leave(
+                        list_entry(session->subscriptions.next, struct subscription, session_link));
+        session->state = SESSION_GHOST;
+        close_socket(session);
+        /* Those that had left before, with something held. */
+        pair_exorcise(session, session->ended_by == SESSION_ENDED_BY_PROCESS);
+}
+
+void session_ghost_gone(struct session *session)
+{
+        if (session->state == SESSION_GHOST && list_empty(&session->ghosts))
+                free_session(session);
+}
+
+void session_abandon(struct session *session)
+{
+        session->state = SESSION_ENDING;
+        session->ended_by = SESSION_ENDED_BY_PROCESS;
+        list_remove(&session->ending_link);
+        list_append(&session->server->ending, &session->ending_link);
+}
