@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * baseline.h - what is the floor right now, between these two processes on these two CPUs?
+ *
+ * The lead's side of measuring the floor beside something else. Both loops are tried each
+ * time, with and without a pause while spinning, since which is faster depends on the
+ * machine and its mood; the better one counts.
+ */
+#ifndef BENCH_BASELINE_H
+#define BENCH_BASELINE_H
+
+#include "ends.h"
+#include "stats.h"
+
+/** Round trips timed as one, of the floor and of all that spins: the clock is too coarse for one.
+ */
+enum { BATCH = 50 };
+
+struct baseline {
+        struct ends *ends;
+        uint64_t next;                /* number of the next round trip */
+        uint64_t round_trip_ns;       /* estimate */
+        bool pause;                   /* what was better the last time */
+        struct histogram *batches[2]; /* scratch: without and with a pause */
+        struct histogram *slice;      /* batches around the slice that is being taken */
+        struct histogram *kept;       /* batches around all slices kept */
+};
+
+/** @return 0 or -ENOMEM. */
+int baseline_init(struct baseline *baseline, struct ends *ends);
+void baseline_deinit(struct baseline *baseline);
+
+/** Measures for a slice's share of time. @return the one-way p50. */
+double baseline_measure(struct baseline *baseline);
+
+/** The slice counts, or is forgotten. */
+void baseline_settle(struct baseline *baseline, bool keep);
+
+/** The one-way p50 of all that was kept; NAN without any. */
+double baseline_p50(const struct baseline *baseline);
+
+/** The middle of what batches took, as one way of one round trip of theirs. */
+double batches_one_way(const struct histogram *batches);
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * latency.c - `shmd-bench latency`: which rows, by which transports?
+ */
+#include "commands.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "machine.h"
+#include "process.h"
+#include "roundtrip.h"
+#include "trial.h"
+
+/* The floor, and the rest with both touches and both waits. */
+enum { ROWS_MAX = 1 + 2 * 2 * LIST_MAX * LIST_MAX };
+
+static const char usage[] =
+        "Usage: shmd-bench latency [OPTIONS]\n"
+        "\n"
+        "How long a sample takes from one process to another: ping-pong between two processes,\n"
+        "each on a CPU of its own, half of a round trip.\n"
+        "\n"
+        "  --transport LIST  floor, shmd, unix-stream (default: all)\n"
+        "  --payload LIST    bytes, with K, M, G for powers of 1024 (default: 64,4K,64K,1M)\n"
+        "  --touch LIST      first: 8 bytes of each sample are written and read; all: every byte\n"
+        "                    (default: first)\n"
+        "  --wait LIST       poll: both ends spin; block: both sleep (default: poll)\n"
+        "  --cpus A,B        where the two ends run (default: the first two)\n"
+        "  --seconds N       for each row of each run (default: 2)\n"
+        "  --runs N          of which the one in the middle is shown (default: 3)\n"
+        "  --json FILE       the figures for programs as well; - is standard output\n"
+        "  --broker PATH     the shmd to start (default: the one built beside, or in $PATH)\n";
+
+static int measure(const struct trials *trials, const struct trial *trial, struct figures *figures,
+                   char *reason, uint32_t reason_size)
+{
+        struct link link = trial->link;
+        uint64_t needed = link.transport->memory ? link.transport->memory(&link) : 0;
+        uint64_t there = machine_memory_available();
+
+        link.socket = trials->socket;
+        link.room = there / 10 * 8;
+        if (needed > link.room) {
+                snprintf(reason, reason_size, "needs %llu MiB of memory, %llu are available",
+                         (unsigned long long)needed >> 20, (unsigned long long)there >> 20);
+                return -ENOMEM;
+        }
+        return roundtrip_measure(&link, trials->options->cpus, trials->options->seconds, figures,
+                                 reason, reason_size);
+}
+
+static void add(struct trials *trials, const struct link *link)
+{
+        struct trial *trial = trials_add(trials);
+        struct row *row = &trial->rows[0];
+
+        trial->link = *link;
+        trial->seconds = trials->options->seconds;
+        row->bench = "latency";
+        row->transport = link->transport->name;
+        row->wait = link->wait == WAIT_POLL ? "poll" : "block";
+        if (link->transport == &transport_floor)
+                return;
+        row->payload = link->payload;
+        row->touch = link->touch == TOUCH_FIRST ? "first" : "all";
+        trials->with_broker |= link->transport == &transport_shmd;
+}
+
+static void add_all(struct trials *trials, enum wait wait)
+{
+        const struct options *options = trials->options;
+
+        for (enum touch touch = TOUCH_FIRST; touch <= TOUCH_ALL; touch++) {
+                for (uint32_t p = 0; p < options->n_payloads && options->touches & touch; p++) {
+                        for (uint32_t t = 0; t < options->n_transports; t++) {
+                                struct link link = {
+                                        .transport = options->transports[t],
+                                        .payload = options->payloads[p],
+                                        .touch = touch,
+                                        .wait = wait,
+                                };
+
+                                if (link.transport != &transport_floor)
+                                        add(trials, &link);
+                        }
+                }
+        }
+}
+
+/* The floor has neither payload nor another way to wait: it is one row. */
+static void add_floor(struct trials *trials)
+{
+        const struct options *options = trials->options;
+        const struct link link = {
+                .transport = &transport_floor,
+                .payload = 8,
+                .touch = TOUCH_FIRST,
+                .wait = WAIT_POLL,
+        };
+
+        for (uint32_t t = 0; t < options->n_transports; t++) {
+                if (options->transports[t] == &transport_floor) {
+                        add(trials, &link);
+                        return;
+                }
+        }
+}
+
+static int poll_check(const struct options *options)
+{
+        if (options->cpus[0] != options->cpus[1] || !(options->waits & WAIT_POLL))
+                return 0;
+        fprintf(stderr,
+                "shmd-bench: --wait poll needs two CPUs: on one the two ends would spin against "
+                "each other; --wait block can be measured there\n");
+        return -EINVAL;
+}
+
+int latency_main(int argc, char **argv)
+{
+        struct options options = {
+                .payloads = {64, 4 << 10, 64 << 10, 1 << 20},
+                .n_payloads = 4,
+                .touches = TOUCH_FIRST,
+                .waits = WAIT_POLL,
+                .seconds = 2,
+                .runs = 3,
+        };
+        struct trials trials = {
+                .name = "latency",
+                .options = &options,
+                .broker_cpu = CPU_ANY,
+                .measure = measure,
+        };
+        int result;
+
+        for (uint32_t i = 0; transports[i]; i++)
+                options.transports[options.n_transports++] = transports[i];
+        result = options_parse(&options,
+                               OPTION_TRANSPORT | OPTION_PAYLOAD | OPTION_TOUCH | OPTION_WAIT |
+                                       OPTION_SECONDS,
+                               usage, argc, argv);
+        if (result == OPTIONS_HELP)
+                return 0;
+        if (result < 0 || poll_check(&options) < 0)
+                return 2;
+        trials.list = calloc(ROWS_MAX, sizeof(*trials.list));
+        if (!trials.list)
+                return 1;
+        if (options.waits & WAIT_POLL) {
+                add_floor(&trials);
+                add_all(&trials, WAIT_POLL);
+        }
+        if (options.waits & WAIT_BLOCK)
+                add_all(&trials, WAIT_BLOCK);
+        result = trials_run(&trials);
+        free(trials.list);
+        return result;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * publishing.h - what does it cost the publisher to publish?
+ */
+#ifndef BENCH_PUBLISHING_H
+#define BENCH_PUBLISHING_H
+
+#include <stdint.h>
+
+#include "figures.h"
+#include "options.h"
+
+struct publishing {
+        const char *socket; /* the broker's */
+        uint64_t payload;   /* bytes of a sample */
+        uint32_t n_subscribers;
+        enum readers readers;
+        double seconds;
+};
+
+/** @return 0; negative errno with a text in `reason`. */
+int publishing_measure(const struct publishing *plan, const int *cpus, struct figures *figures,
+                       char *reason, uint32_t reason_size);
+
+#endif
