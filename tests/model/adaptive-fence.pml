@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * adaptive-fence.pml - who pays for the fence between a commit and the look at the sleepers.
+ *
+ * The publisher stores a sequence and then loads the arming board; a subscriber that goes to sleep
+ * stores to the board and then loads the sequence. One of them must see the other, so each needs a
+ * fence between the two. The subscriber's is its atomic increment. The publisher has two modes:
+ *
+ *   FENCE    it fences after each commit
+ *   ASYM     it does not; who goes to sleep reads the mode after the increment and, if it is
+ *            ASYM, calls membarrier(2), which drains the publisher's store buffer
+ *
+ * It goes from FENCE to ASYM at any publish that found the board unmoved: store the mode, fence,
+ * look once more. A moved board brings it back. Both stores of the mode go through the store
+ * buffer, as the commits do. A subscriber to which membarrier is refused is introduced in this
+ * order: the broker raises a flag in the publisher's session page; calls membarrier itself; then
+ * introduces. A publisher in ASYM mode that finds the flag fences and looks again, and is never
+ * ASYM again.
+ *
+ * Memory is that of x86: each process sees its stores before others do (the publisher's buffer is
+ * modelled; the members' stores are atomic operations or come before one), all else is in order.
+ *
+ * Invariant: nobody sleeps in front of a message without a frame in its pipe: a member that does
+ * not get to message M is an invalid end state.
+ */
+#ifndef M
+#define M 2 /* messages */
+#endif
+
+/* A store buffer, and what it drains into. */
+chan buffer = [4] of { byte, byte };
+#define SEQ  0
+#define MODE 1
+byte memory[2];
+
+#define FENCE_MODE 0 /* fences between commit and look */
+#define ASYM_MODE  1 /* does not: who goes to sleep calls membarrier */
+
+byte board;
+byte armed[2];  /* member 0 has membarrier, member 1 has not */
+byte frames[2];
+byte word;      /* session page: introductions, and the flag */
+#define FLAG 128
+
+#define FENCE() empty(buffer)
+
+inline drain_one()
+{
+	buffer ? where, what;
+	memory[where] = what;
+	where = 0;
+	what = 0
+}
+
+active proctype Buffer()
+{
+	byte where, what;
+
+end:	do
+	:: atomic { nempty(buffer) -> drain_one() }
+	od
+}
+
+/* membarrier(2): whatever the publisher has stored is visible when it returns. */
+inline membarrier()
+{
+	atomic {
+		do
+		:: nempty(buffer) -> drain_one()
+		:: empty(buffer) -> break
+		od
+	}
+}
+
+/* ---- publisher --------------------------------------------------------------------------- */
+
+inline look_at_member(m)
+{
+	atomic {
+		a = armed[m];
+		if
+		:: a % 2 == 1 && a != rung[m] -> rung[m] = a
+		:: else -> a = 0
+		fi
+	};
+	if
+	:: atomic { a != 0 -> frames[m]++; a = 0 }
+	:: else
+	fi
+}
+
+/* Page and board; leaves in `moved` whether the board had moved. */
+inline look_around()
+{
+	w = word;
+	do
+	:: atomic { n_known < w % FLAG -> n_known++ }; look_at_member(n_known - 1)
+	:: else -> break
+	od;
+#ifdef MUTANT_FLAG_IGNORED
+	flagged = false;
+#else
+	flagged = (w >= FLAG);
+#endif
+	atomic { w = board; moved = (w != seen_board) };
+	if
+	:: moved ->
+		seen_board = w;
+		if
+		:: n_known > 0 -> look_at_member(0)
+		:: else
+		fi;
+		if
+		:: n_known > 1 -> look_at_member(1)
+		:: else
+		fi
+	:: else
+	fi;
+	w = 0
+}
+
+active proctype Publisher()
+{
+	byte n, a, w, rung[2], n_known, seen_board, mode = FENCE_MODE;
+	bool flagged, moved;
+
+	do
+	:: n < M ->
+		n++;
+		buffer ! SEQ, n;
+#ifndef MUTANT_NO_PUBLISH_FENCE
+		if
+		:: mode == FENCE_MODE -> FENCE()
+		:: else
+		fi;
+#endif
+		look_around();
+		if
+		:: mode == ASYM_MODE && flagged ->
+			mode = FENCE_MODE;
+			buffer ! MODE, FENCE_MODE;
+#ifndef MUTANT_FLAG_WITHOUT_FENCE
+			FENCE();
+#endif
+#ifndef MUTANT_FLAG_WITHOUT_SECOND_LOOK
+			look_around()
+#endif
+		:: mode == ASYM_MODE && !flagged && moved ->
+			mode = FENCE_MODE;
+			buffer ! MODE, FENCE_MODE
+		:: mode == FENCE_MODE && !flagged && !moved ->
+			mode = ASYM_MODE;
+			buffer ! MODE, ASYM_MODE;
+#ifndef MUTANT_NO_FENCE_AT_SWITCH
+			FENCE();
+#endif
+#ifndef VARIANT_NO_LOOK_AT_SWITCH
+			look_around()
+#endif
+		:: !flagged || mode == FENCE_MODE /* not yet time to switch */
+		fi;
+		flagged = false;
+		moved = false
+	:: else -> break
+	od
+}
+
+/* ---- members ----------------------------------------------------------------------------- */
+
+/* doorbell_arm(), sleep, wake */
+inline member(me)
+{
+	do
+	:: taken == M -> break
+	:: memory[SEQ] > taken -> taken = memory[SEQ]
+	:: else ->
+		armed[me]++;
+		board++; /* atomic: a fence, too */
+		if
+		:: me == 0 && memory[MODE] == ASYM_MODE ->
+#ifndef MUTANT_NO_MEMBARRIER
+			membarrier()
+#endif
+		:: else
+		fi;
+		if
+		:: atomic { memory[SEQ] > taken -> taken = memory[SEQ] }
+		:: else ->
+			frames[me] > 0;
+			frames[me] = 0
+		fi;
+		armed[me]++
+	od
+}
+
+proctype WithMembarrier()
+{
+	byte taken, where, what;
+
+	member(0)
+}
+
+proctype WithoutMembarrier()
+{
+	byte taken, where, what;
+
+	member(1)
+}
+
+active proctype Broker()
+{
+	byte where, what;
+
+	word++;
+	run WithMembarrier();
+	word = word + FLAG;
+#ifndef MUTANT_NO_BROKER_MEMBARRIER
+	membarrier();
+#endif
+	word++;
+	run WithoutMembarrier()
+}
