@@ -263,7 +263,8 @@ int connection_receive(struct shmd *bus)
         if (packet->truncated || wire_check(packet->bytes, packet->size, WIRE_FROM_BROKER) < 0 ||
             (!packet->fds_truncated && packet->n_fds != wire_n_fds(&packet->header))) {
                 packet_close(packet);
-                return connection_lose(bus, "it sent nonsense");
+                connection_lose(bus, "it sent nonsense");
+                return -EPROTO;
         }
         return 1;
 }
@@ -408,6 +409,8 @@ int connection_request(struct shmd *bus, struct message *message, const int *fds
                 }
         }
         acknowledge(bus);
+        if (code < 0 && !bus->is_connected && code != -ETIMEDOUT)
+                code = -ENOTCONN;
         return code < 0 ? code : 0;
 }
 

@@ -93,12 +93,16 @@ _Static_assert(sizeof(struct segment_header) == 2 * LAYOUT_LINE, "part of the la
 #define SLOT_NO_CHUNK    ((UINT32_C(1) << SLOT_CHUNK_BITS) - 1)
 _Static_assert(SLOT_LAP_BITS + SLOT_EXTENT_BITS + SLOT_CHUNK_BITS <= 64, "a slot is one word");
 
+#define SEQUENCE_GONE (UINT64_C(1) << 63)
+
 /*
  * A chunk: one sample and what is said about it. Written by the publisher, read by subscribers.
  * A small sample shares the line of its sequence.
  */
 struct chunk_header {
-        uint64_t sequence; /* 0: not committed; else the message that is complete here */
+        uint64_t sequence; /* n: message n is complete here. SEQUENCE_GONE | n: neither n nor any
+                            * before it is here. 0: nothing ever was. Only ever grows, without the
+                            * flag, so that who waits for a message need look nowhere else */
         uint64_t size;     /* bytes of the sample */
         uint64_t next;     /* extent and chunk, as in a slot, where the next message will most
                             * likely be: who takes this one watches there without a further miss */

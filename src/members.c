@@ -59,7 +59,6 @@ static void drop_channel(struct channel *channel)
 
 static struct block *use_block(struct shmd *bus, uint64_t connection, uint32_t index, int fd)
 {
-        const struct block_header *header;
         struct block *block;
 
         list_for_each (&bus->blocks, link) {
@@ -74,14 +73,6 @@ static struct block *use_block(struct shmd *bus, uint64_t connection, uint32_t i
                 return NULL;
         if (segment_check(fd, BLOCK_SIZE, SEGMENT_ANY_OWNER) < 0 ||
             segment_map(&block->memory, fd, BLOCK_SIZE) < 0) {
-                free(block);
-                return NULL;
-        }
-        header = block->memory.base;
-        if (header->identity.magic != LAYOUT_MAGIC_BLOCK ||
-            header->identity.version != LAYOUT_VERSION || header->identity.incompatible ||
-            header->identity.owner != connection) {
-                segment_close(&block->memory);
                 free(block);
                 return NULL;
         }
@@ -100,6 +91,18 @@ static void drop_block(struct block *block)
         segment_close(&block->memory);
         free(block);
 }
+
+/* Whether the memory is what it should be. Its owner may write there what it likes. */
+static bool is_in_order(const struct block *block)
+{
+        const struct layout_identity *identity = block->memory.base;
+
+        return identity->magic == LAYOUT_MAGIC_BLOCK && identity->version == LAYOUT_VERSION &&
+               !identity->incompatible && identity->owner == block->connection;
+}
+
+/* What is looked at in place of a block that is not in order: nothing is held, nobody sleeps. */
+static const uint64_t nothing;
 
 void member_free(struct member *member)
 {
@@ -153,6 +156,11 @@ static bool attach(struct shmd_publisher *publisher, const struct message_subscr
         member->row.n_holds = added->n_holds;
         member->row.budget = added->n_holds < publisher->holds ? added->n_holds : publisher->holds;
         member->armed = &((const struct block_header *)member->block->memory.base)->armed;
+        if (!is_in_order(member->block)) {
+                /* Asking again would not help, and would keep everybody else waiting. */
+                member->row.n_holds = 0;
+                member->armed = &nothing;
+        }
         if (doorbell_attach(&publisher->doorbell, member, publisher->ring.next) < 0) {
                 member_free(member);
                 return false;

@@ -14,22 +14,29 @@
  *            loan, announce             commit                n - depth is overtaken
  *    free ------------------> prepared --------> published ------------------------> retired
  *      ^                         |                                                      |
- *      |        discard          |                    reclaim: sequence = 0, fence,     |
+ *      |        discard          |                    reclaim: sequence = gone, fence,  |
  *      +-------------------------+                    nobody holds it                   |
  *      +--------------------------------------------------------------------------------+
  *
  * A reader takes n by writing the chunk's name into one of its holds, fencing, and looking at the
- * sequence once more. The writer zeroes the sequence, fences, and reads the holds. One of the two
- * must see the other: either the reader finds 0 and lets go, or the writer finds the hold and lets
- * the chunk be. (Hazard pointers: M. Michael, IEEE TPDS 15(6), 2004.)
+ * sequence once more. The writer marks the sequence as gone, fences, and reads the holds. One of
+ * the two must see the other: either the reader finds the mark and lets go, or the writer finds the
+ * hold and lets the chunk be. (Hazard pointers: M. Michael, IEEE TPDS 15(6), 2004.)
  *
  * What a reader finds at slot n % capacity, where laps are only compared for equality, since a
  * reader may have been stopped for any number of them:
  *
- *    lap of n         announced: look at the chunk. Sequence n: take it. Later than n: overrun.
- *                     Otherwise not yet committed, unless n + 1 has been announced: overrun.
+ *    lap of n         announced: look at the chunk. Sequence n: take it. Later than n, or n gone:
+ *                     overrun. Otherwise not yet committed.
  *    one lap less     not announced yet (unless its chunk has a sequence later than n: overrun)
  *    anything else    overrun
+ *
+ * While it waits, a reader looks at nothing but the sequence of the chunk where n is expected. Each
+ * chunk also names the one that was chosen for the message after its own, so that a reader which
+ * takes n knows where n + 1 will be without a look at the slots. That is safe because nothing can
+ * become of n that leaves that sequence as it was: n is committed there; or it is committed
+ * elsewhere, and the writer marks n as gone there first; or it was committed there, overtaken, and
+ * reclaimed, which marks it as gone too. A sequence only grows, so no change undoes another.
  *
  * Trust. A writer reads nothing that readers write but holds; a reader bounds every word. A writer
  * that lies makes its own samples wrong and nothing else; every loop ends.
@@ -84,6 +91,7 @@ struct ring_writer {
         uint32_t free_first, n_free;
         uint32_t *retired; /* [n_chunks] */
         uint32_t n_retired;
+        uint64_t *message;    /* [n_chunks] the last that was committed there */
         unsigned char *state; /* [n_chunks] enum ring_state */
 };
 
@@ -113,7 +121,7 @@ void ring_announce(struct ring_writer *writer);
 void ring_discard(struct ring_writer *writer, uint32_t chunk);
 
 /*
- * Reclaims, in three steps. ring_reclaim_begin() zeroes what is retired and fences. Then the
+ * Reclaims, in three steps. ring_reclaim_begin() marks what is retired and fences. Then the
  * caller takes in every subscriber that has been introduced to it (a reader may hold before the
  * writer knows it; the introduction was raised before the reader had the segment).
  * ring_reclaim_mark() for each row; ring_reclaim_end() frees what none of them holds.
@@ -136,7 +144,7 @@ struct ring_reader {
         uint64_t margin;  /* how far beyond the oldest to go on after an overrun */
         uint64_t good;    /* messages taken since the last overrun */
         uint32_t tag;     /* the writer's */
-        uint32_t watched; /* where `next` is expected, or RING_NONE */
+        uint32_t watched; /* where `next` is expected, unless its sequence says otherwise */
 };
 
 struct ring_sample {
