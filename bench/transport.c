@@ -9,10 +9,7 @@
 #include <string.h>
 
 const struct transport *const transports[] = {
-        &transport_floor,
-        &transport_shmd,
-        &transport_unix_stream,
-        NULL,
+        &transport_floor, &transport_floor_readonly, &transport_shmd, &transport_unix_stream, NULL,
 };
 
 const struct transport *transport_find(const char *name)

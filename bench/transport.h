@@ -66,7 +66,8 @@ struct transport {
         int (*pong)(struct end *, uint64_t first, uint64_t count);
 };
 
-extern const struct transport transport_floor, transport_shmd, transport_unix_stream;
+extern const struct transport transport_floor, transport_floor_readonly, transport_shmd,
+        transport_unix_stream;
 
 /** All there are, ended by NULL, in the order in which they are measured. */
 extern const struct transport *const transports[];
