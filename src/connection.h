@@ -217,15 +217,16 @@ int connection_intake(struct shmd *bus);
 /* Sends a request and waits for its reply, taking in what comes before. 0 or the reply's negative
  * code, with a text; -ENOTCONN, -ETIMEDOUT. `flags`: the reply's, or NULL. */
 struct listing_sink {
-        shmd_list_callback callback;
-        void *user;
+        struct message_listing *listings; /* [PROTOCOL_LIST_RECORDS], n_listings of this request */
+        uint32_t n_listings;
         char service[PROTOCOL_SERVICE_SIZE]; /* of the last record */
         uint32_t n_records;                  /* of that service, so far */
 };
 int connection_request(struct shmd *bus, struct message *message, const int *fds, unsigned n_fds,
                        struct listing_sink *sink, uint32_t *flags);
 
-/* Sends a message that has no reply; what can't be sent is lost with the connection. */
+/* Sends a message that has no reply, for as long as a reply may take; what can't be sent then is
+ * lost with the connection. */
 void connection_tell(struct shmd *bus, const struct message *message);
 
 /* Notes that an introduction could not be taken, and asks for it again; found: it was, or it is no

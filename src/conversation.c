@@ -126,10 +126,12 @@ int connection_reserve(struct shmd *bus, uint32_t n)
 
 void connection_tell(struct shmd *bus, const struct message *message)
 {
-        int code = bus->is_connected ? socket_send(bus->socket, message, message->size, NULL, 0)
-                                     : -ENOTCONN;
+        int code;
 
-        /* A broker that doesn't read for so long that its queue is full will not be missed. */
+        if (!bus->is_connected)
+                return;
+        /* Many that leave at once fill the queue faster than it is read. */
+        code = connection_send(bus, message, NULL, 0, now_ns() + REPLY_TIMEOUT_NS);
         if (code < 0 && bus->is_connected)
                 connection_lose(bus, strerrordesc_np(-code));
 }
@@ -152,7 +154,9 @@ static void ask_again(struct shmd *bus, const struct missing *missing)
                                             .subscription = missing->subscription};
 
         wire_begin(&again, MESSAGE_REINTRODUCE, sizeof(again), 0);
-        connection_tell(bus, &again.header);
+        /* What can't be sent now is asked for the next time; that the broker is gone is found by
+         * who receives. */
+        socket_send(bus->socket, &again, sizeof(again), NULL, 0);
 }
 
 static struct missing *find_missing(struct shmd *bus, uint32_t which, uint64_t publisher,
@@ -206,9 +210,10 @@ static void ask_for_missing(struct shmd *bus)
         if (now - bus->asked_ns < ASK_AGAIN_NS)
                 return;
         bus->asked_ns = now;
+        if (!bus->is_connected)
+                return;
         list_for_each (&bus->missing, link)
-                if (bus->is_connected)
-                        ask_again(bus, list_entry(link, struct missing, link));
+                ask_again(bus, list_entry(link, struct missing, link));
 }
 
 /* Acts on a message that is no reply. 0 or -ENOTCONN. */
@@ -275,6 +280,12 @@ int connection_intake(struct shmd *bus)
 
         if (!bus->is_connected)
                 return -ENOTCONN;
+        /*
+         * FENCE: commits come before this look at the word, also those of a publisher that does not
+         * fence. Who forbids that mode is introduced after the flag was raised, and looks at the
+         * rings after that: it sees the commit, or this look sees the flag (G6).
+         */
+        fence_seq_cst();
         /* ACQUIRE: before the messages, so that one that comes meanwhile moves it again. */
         bus->seen_word = load_acquire(bus->word);
         while (code == 0) {
@@ -322,6 +333,8 @@ int connection_send(struct shmd *bus, const struct message *message, const int *
 
                 if (code == -EAGAIN)
                         code = connection_await(bus, POLLOUT, deadline);
+                else if ((code == -EPIPE || code == -ECONNRESET) && !bus->word)
+                        return 0; /* refused before HELLO; greet() reads the reason */
                 else if (code == -EPIPE || code == -ECONNRESET)
                         return connection_intake(bus) < 0
                                        ? -ENOTCONN
@@ -335,7 +348,20 @@ int connection_send(struct shmd *bus, const struct message *message, const int *
         }
 }
 
-static void take_listing(struct listing_sink *sink, const struct message_listing *listing)
+static bool take_listing(struct listing_sink *sink, const struct message_listing *listing)
+{
+        if (sink->n_listings == PROTOCOL_LIST_RECORDS)
+                return false;
+        if (strcmp(sink->service, listing->service) != 0)
+                sink->n_records = 0;
+        memcpy(sink->service, listing->service, sizeof(sink->service));
+        sink->n_records++;
+        sink->listings[sink->n_listings++] = *listing;
+        return true;
+}
+
+static void tell_listing(const struct message_listing *listing, shmd_list_callback callback,
+                         void *user)
 {
         struct shmd_listing record = {
                 .what = listing->what,
@@ -353,12 +379,8 @@ static void take_listing(struct listing_sink *sink, const struct message_listing
                 .holds = listing->holds,
         };
 
-        if (strcmp(sink->service, listing->service) != 0)
-                sink->n_records = 0;
-        memcpy(sink->service, listing->service, sizeof(sink->service));
-        sink->n_records++;
         memcpy(&record.peer, &listing->peer, sizeof(record.peer));
-        sink->callback(sink->user, &record);
+        callback(user, &record);
 }
 
 /* Handles what comes while a reply is awaited. 1: it was the reply; 0; negative errno. */
@@ -371,10 +393,8 @@ static int take_answer(struct shmd *bus, uint64_t serial, struct listing_sink *s
                 return take_message(bus, bus->packet);
         if (message->serial != serial)
                 return connection_lose(bus, "it answered what was not asked");
-        if (message->type == MESSAGE_LISTING && sink) {
-                take_listing(sink, (const void *)message);
+        if (message->type == MESSAGE_LISTING && sink && take_listing(sink, (const void *)message))
                 return 0;
-        }
         if (message->type == MESSAGE_REPLY) {
                 const struct message_reply *reply = (const void *)message;
 
@@ -400,8 +420,6 @@ int connection_request(struct shmd *bus, struct message *message, const int *fds
                 if (code == 0) {
                         acknowledge(bus);
                         code = connection_await(bus, POLLIN, deadline);
-                        if (code == -ETIMEDOUT) /* a late reply would confuse the next request */
-                                connection_lose(bus, "it does not answer");
                 } else if (code > 0) {
                         code = take_answer(bus, message->serial, sink, flags);
                         packet_close(bus->packet);
@@ -409,6 +427,8 @@ int connection_request(struct shmd *bus, struct message *message, const int *fds
                 }
         }
         acknowledge(bus);
+        if (code == -ETIMEDOUT) /* a late reply would confuse the next request */
+                connection_lose(bus, "it does not answer");
         if (code < 0 && !bus->is_connected && code != -ETIMEDOUT)
                 code = -ENOTCONN;
         return code < 0 ? code : 0;
@@ -416,7 +436,8 @@ int connection_request(struct shmd *bus, struct message *message, const int *fds
 
 int shmd_list(struct shmd *bus, shmd_list_callback callback, void *user)
 {
-        struct listing_sink sink = {.callback = callback, .user = user};
+        cleanup_free struct message_listing *listings = NULL;
+        struct listing_sink sink = {.n_records = 0};
         struct message_list message = {.skip = 0};
         uint32_t flags = 0;
         int code = connection_guard(bus);
@@ -425,11 +446,18 @@ int shmd_list(struct shmd *bus, shmd_list_callback callback, void *user)
                 return code;
         if (!callback)
                 return error_set(-EINVAL, "no callback given");
+        sink.listings = listings = calloc(PROTOCOL_LIST_RECORDS, sizeof(*listings));
+        if (!listings)
+                return error_system(-ENOMEM, "a list");
         do {
+                sink.n_listings = 0;
                 wire_begin(&message, MESSAGE_LIST, sizeof(message), 0);
                 memcpy(message.service, sink.service, sizeof(message.service));
                 message.skip = sink.n_records;
                 code = connection_request(bus, &message.header, NULL, 0, &sink, &flags);
+                /* Only now: the callback may ask the broker, or take what it says, itself. */
+                for (uint32_t i = 0; code == 0 && i < sink.n_listings; i++)
+                        tell_listing(&listings[i], callback, user);
         } while (code == 0 && (flags & REPLY_MORE));
         return code;
 }

@@ -3,7 +3,7 @@
  * publisher.c - one writer of a service: its segment, its loans, the subscribers it knows.
  *
  * A publish is: commit, ring for sleepers, announce the next chunk. When no chunk is free, reclaim:
- * zero what is retired, fence, take in every subscriber that the broker has introduced meanwhile,
+ * mark what is retired, fence, take in every subscriber that the broker has introduced meanwhile,
  * read all holds, free what nobody holds. The middle step is what makes it safe that subscribers
  * read before the publisher knows them.
  */
@@ -364,7 +364,7 @@ static void end_loan(struct shmd_publisher *publisher, const void *data)
                 publisher->last_loan = NULL;
 }
 
-int shmd_publish_sized(struct shmd_publisher *publisher, void *data, uint64_t size)
+static int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
 {
         struct ring_writer *ring = &publisher->ring;
         uint32_t chunk;
@@ -396,7 +396,12 @@ int shmd_publish_sized(struct shmd_publisher *publisher, void *data, uint64_t si
 
 int shmd_publish(struct shmd_publisher *publisher, void *data)
 {
-        return shmd_publish_sized(publisher, data, publisher->ring.geometry.payload_max);
+        return publish(publisher, data, publisher->ring.geometry.payload_max);
+}
+
+int shmd_publish_sized(struct shmd_publisher *publisher, void *data, uint64_t size)
+{
+        return publish(publisher, data, size);
 }
 
 int shmd_discard(struct shmd_publisher *publisher, void *data)

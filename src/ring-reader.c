@@ -98,15 +98,12 @@ uint64_t ring_newest(const struct ring_reader *reader)
 }
 
 void ring_reader_join(struct ring_reader *reader, const struct ring_geometry *geometry,
-                      const void *segment, uint32_t tag, uint64_t history)
+                      const void *segment, uint32_t tag, uint64_t start, uint64_t history)
 {
-        uint64_t newest;
-
-        ring_reader_init(reader, geometry, segment, tag, 1);
-        newest = ring_newest(reader);
         if (history > geometry->depth)
                 history = geometry->depth;
-        reader->next = newest + 1 - (history < newest ? history : newest);
+        ring_reader_init(reader, geometry, segment, tag,
+                         start + 1 - (history < start ? history : start));
 }
 
 enum ring_look { LOOK_EMPTY, LOOK_READY, LOOK_OVERRUN };

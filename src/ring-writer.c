@@ -270,12 +270,3 @@ void ring_reclaim_end(struct ring_writer *writer)
         }
         writer->n_retired = kept;
 }
-
-bool ring_row_holds(const struct ring_writer *writer, const struct ring_row *row)
-{
-        for (uint32_t i = 0; i < row->n_holds; i++)
-                /* ACQUIRE: as in ring_reclaim_mark(). */
-                if (load_acquire(&row->holds[i]) >> 32 == writer->tag)
-                        return true;
-        return false;
-}

@@ -130,9 +130,6 @@ void ring_reclaim_begin(struct ring_writer *writer);
 void ring_reclaim_mark(struct ring_writer *writer, const struct ring_row *row);
 void ring_reclaim_end(struct ring_writer *writer);
 
-/* Whether the row names any chunk of this writer. */
-bool ring_row_holds(const struct ring_writer *writer, const struct ring_row *row);
-
 /* ---- a reader --------------------------------------------------------------------------- */
 
 struct ring_reader {
@@ -158,9 +155,9 @@ struct ring_sample {
 void ring_reader_init(struct ring_reader *reader, const struct ring_geometry *geometry,
                       const void *segment, uint32_t tag, uint64_t next);
 
-/* Starts to read after the newest message there is, or `history` messages before that. */
+/* Starts to read after message `start` (0: with the first), or `history` messages before that. */
 void ring_reader_join(struct ring_reader *reader, const struct ring_geometry *geometry,
-                      const void *segment, uint32_t tag, uint64_t history);
+                      const void *segment, uint32_t tag, uint64_t start, uint64_t history);
 
 /* The newest message that is committed, as far as can be seen; 0: none. */
 uint64_t ring_newest(const struct ring_reader *reader);

@@ -126,14 +126,6 @@ static bool is_segment_of(const struct segment *memory, uint64_t publisher)
                header->identity.owner == publisher;
 }
 
-/* The message to begin with: `history` before the first that the subscription is there for. */
-static uint64_t first_wanted(const struct message_publisher_added *added, uint64_t history)
-{
-        if (history > added->geometry.depth)
-                history = added->geometry.depth;
-        return added->start + 1 - (history < added->start ? history : added->start);
-}
-
 static bool attach(struct shmd_subscriber *subscriber, const struct message_publisher_added *added,
                    struct packet *packet)
 {
@@ -159,8 +151,8 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
                 free_attachment(attachment);
                 return false;
         }
-        ring_reader_init(&attachment->ring, &added->geometry, attachment->memory.base, tag,
-                         first_wanted(added, subscriber->history));
+        ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
+                         added->start, subscriber->history);
         return true;
 }
 
@@ -297,8 +289,8 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
         memcpy(message->service, subscriber->service, sizeof(message->service));
         list_append(&bus->subscribers, &subscriber->link);
         code = connection_request(bus, &message->header, fds, n_fds, NULL, NULL);
-        /* A broker that refuses a subscription keeps what came with it. */
-        if (code != -ENOTCONN && code != -ETIMEDOUT) {
+        /* What came with a subscription that failed may not have arrived: it is sent again. */
+        if (code == 0) {
                 subscriber->block->is_passed = true;
                 bus->pipe_is_passed = true;
         }

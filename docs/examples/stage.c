@@ -65,6 +65,7 @@ static void mask_signals(int how, sigset_t *set)
         sigaddset(set, SIGINT);
         sigaddset(set, SIGTERM);
         sigaddset(set, SIGHUP);
+        sigaddset(set, SIGPIPE);
         sigaddset(set, SIGCHLD);
         sigprocmask(how, set, NULL);
 }
@@ -163,7 +164,8 @@ static void on_signals(struct stage *stage)
         while (read(stage->signals, &signal, sizeof(signal)) == sizeof(signal)) {
                 if (signal.ssi_signo == SIGCHLD)
                         continue;
-                if (stage->interrupted)
+                /* Impatience; but of SIGPIPE each further line of output brings another. */
+                if (stage->interrupted && signal.ssi_signo != SIGPIPE)
                         tell_all(stage, SIGKILL);
                 stage->interrupted = 1;
                 stage_finish(stage);

@@ -356,7 +356,8 @@ struct shmd_listing {
 
 typedef void (*shmd_list_callback)(void *user, const struct shmd_listing *listing);
 
-/** Asks the broker what there is; the callback runs before the call returns. @return 0. */
+/** Asks the broker what there is; the callback runs before the call returns, and may call
+ * everything but shmd_close(). @return 0. */
 SHMD_EXPORT int shmd_list(struct shmd *bus, shmd_list_callback callback, void *user);
 
 #ifdef __cplusplus

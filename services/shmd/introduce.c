@@ -318,8 +318,10 @@ static bool may_hold(struct subscription *subscription)
                 return !row_is_clear(subscription);
         if (session->ended_by == SESSION_ENDED_BY_PROCESS)
                 return false;
-        subscription->may_take_on = session->ended_by == SESSION_ENDED_BY_BROKER;
-        return subscription->may_take_on || !row_is_clear(subscription);
+        /* It has not unsubscribed: either the broker has ended the session, or the client has given
+         * the broker up (its socket ends then, too) and goes on with the peers it knows. */
+        subscription->may_take_on = true;
+        return true;
 }
 
 static void make_ghost(struct pair *pair)

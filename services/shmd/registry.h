@@ -98,7 +98,7 @@ struct subscription {
         uint32_t holds;
         bool holds_set; /* holds were asked for: to be compared with the publisher's */
         bool is_ghost;
-        bool may_take_on; /* a ghost that the broker has made: only its process's end counts */
+        bool may_take_on; /* a ghost that has not unsubscribed: only its process's end counts */
         uint32_t min_depth;
         uint32_t history;
         uint32_t block;

@@ -61,7 +61,7 @@ enum session_state {
 /* Who ended it, in the order of what may be concluded from it. */
 enum session_end {
         SESSION_ENDED_BY_BROKER,  /* the client may go on to take and hold */
-        SESSION_ENDED_BY_CLIENT,  /* it has closed its socket: it takes no more, but may hold */
+        SESSION_ENDED_BY_CLIENT,  /* its socket has ended: likewise, unless it has unsubscribed */
         SESSION_ENDED_BY_PROCESS, /* the process is gone, and with it all that it held */
 };
 
