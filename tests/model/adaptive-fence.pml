@@ -14,8 +14,9 @@
  * look once more. A moved board brings it back. Both stores of the mode go through the store
  * buffer, as the commits do. A subscriber to which membarrier is refused is introduced in this
  * order: the broker raises a flag in the publisher's session page; calls membarrier itself; then
- * introduces. A publisher in ASYM mode that finds the flag fences and looks again, and is never
- * ASYM again.
+ * introduces. The publisher looks at its page after each look at the board (hear_broker()). If it has
+ * changed it fences and reads it again, attaches whoever was introduced, and with the flag goes back
+ * to FENCE and is never ASYM again.
  *
  * Memory is that of x86: each process sees its stores before others do (the publisher's buffer is
  * modelled; the members' stores are atomic operations or come before one), all else is in order.
@@ -89,19 +90,9 @@ inline look_at_member(m)
 	fi
 }
 
-/* Page and board; leaves in `moved` whether the board had moved. */
-inline look_around()
+/* look_at_boards(): leaves in `moved` whether the board had moved. */
+inline look_at_board()
 {
-	w = word;
-	do
-	:: atomic { n_known < w % FLAG -> n_known++ }; look_at_member(n_known - 1)
-	:: else -> break
-	od;
-#ifdef MUTANT_FLAG_IGNORED
-	flagged = false;
-#else
-	flagged = (w >= FLAG);
-#endif
 	atomic { w = board; moved = (w != seen_board) };
 	if
 	:: moved ->
@@ -119,10 +110,59 @@ inline look_around()
 	w = 0
 }
 
+/* set_mode() */
+inline set_mode(m)
+{
+	mode = m;
+	buffer ! MODE, m
+}
+
+/*
+ * hear_broker(): attaches whoever was introduced, and heeds the flag (doorbell_allow_asym()). A page
+ * that has changed is read again after a fence: whoever is introduced later than that looks at the
+ * ring when the last commit is visible, though it may have been made without a fence.
+ */
+inline hear_broker()
+{
+	w = word;
+	if
+	:: w != seen_word ->
+#ifndef MUTANT_INTAKE_WITHOUT_FENCE
+		FENCE();
+		w = word;
+#endif
+		seen_word = w;
+		do
+		:: n_known < w % FLAG ->
+			FENCE();
+			n_known++;
+			look_at_member(n_known - 1)
+		:: else -> break
+		od;
+#ifndef MUTANT_FLAG_IGNORED
+		if
+		:: w >= FLAG -> may_asym = false
+		:: else
+		fi;
+		if
+		:: w >= FLAG && mode == ASYM_MODE ->
+			w = 0;
+			set_mode(FENCE_MODE);
+			FENCE();
+			look_at_board()
+		:: else
+		fi
+#endif
+	:: else
+	fi;
+	w = 0;
+	moved = false
+}
+
 active proctype Publisher()
 {
-	byte n, a, w, rung[2], n_known, seen_board, mode = FENCE_MODE;
-	bool flagged, moved;
+	byte n, a, w, rung[2], n_known, seen_board, seen_word, mode = FENCE_MODE;
+	bool may_asym = true, moved;
 
 	do
 	:: n < M ->
@@ -134,40 +174,31 @@ active proctype Publisher()
 		:: else
 		fi;
 #endif
-		look_around();
+		look_at_board();
 		if
-		:: mode == ASYM_MODE && flagged ->
-			mode = FENCE_MODE;
-			buffer ! MODE, FENCE_MODE;
-#ifndef MUTANT_FLAG_WITHOUT_FENCE
-			FENCE();
-#endif
-#ifndef MUTANT_FLAG_WITHOUT_SECOND_LOOK
-			look_around()
-#endif
-		:: mode == ASYM_MODE && !flagged && moved ->
-			mode = FENCE_MODE;
-			buffer ! MODE, FENCE_MODE
-		:: mode == FENCE_MODE && !flagged && !moved ->
-			mode = ASYM_MODE;
-			buffer ! MODE, ASYM_MODE;
+		:: mode == ASYM_MODE && moved -> set_mode(FENCE_MODE)
+		:: mode == FENCE_MODE && may_asym && !moved -> /* go_asym() */
+			set_mode(ASYM_MODE);
 #ifndef MUTANT_NO_FENCE_AT_SWITCH
 			FENCE();
 #endif
 #ifndef VARIANT_NO_LOOK_AT_SWITCH
-			look_around()
+			look_at_board();
+			if
+			:: moved -> set_mode(FENCE_MODE)
+			:: else
+			fi
 #endif
-		:: !flagged || mode == FENCE_MODE /* not yet time to switch */
+		:: mode == FENCE_MODE || !moved /* not yet time to switch */
 		fi;
-		flagged = false;
-		moved = false
+		hear_broker()
 	:: else -> break
 	od
 }
 
 /* ---- members ----------------------------------------------------------------------------- */
 
-/* doorbell_arm(), sleep, wake */
+/* arm_and_look(), sleep, wake */
 inline member(me)
 {
 	do

@@ -3,11 +3,11 @@
  * arming.pml - sleeping and waking: an eventcount, with members that the publisher does not know
  * yet when they arm.
  *
- * To sleep, a member makes its armed word odd (doorbell_arm()), increments the board that all
+ * To sleep, a member makes its armed word odd (arm_and_look()), increments the board that all
  * members of one user share, looks at the rings once more, and waits for a frame in its pipe. A
- * publisher, after each commit (doorbell_ring()), looks at `pending` and attaches whoever was
- * introduced; then at the board, and if its counter is not what it saw last, remembers it and
- * looks at each member's armed word: one frame for each arming that is new.
+ * publisher, after each commit (doorbell_after_commit()), looks at the board, and if its counter is
+ * not what it saw last, remembers it and looks at each member's armed word: one frame for each
+ * arming that is new. Then (hear_broker()) it looks at `pending` and attaches whoever was introduced.
  *
  * A member may have armed before it was attached, and the board need not move again for it. So
  * attaching looks at the armed word as well, and where the board is new to the publisher, too,
@@ -25,7 +25,11 @@
  * not get to the last message of each publisher is an invalid end state.
  */
 #ifndef M
-#define M          2 /* messages of each publisher */
+#ifdef MUTANT_BOARD_REMEMBERED_AFTER_SCAN
+#define M          3 /* messages of each publisher; here attaching takes one */
+#else
+#define M          2
+#endif
 #endif
 #ifndef PUBLISHERS
 #define PUBLISHERS 1
@@ -81,21 +85,9 @@ inline attach(m)
 #endif
 }
 
-/* doorbell_ring(), after the commit and its fence */
+/* doorbell_after_commit(), after the commit and its fence; then hear_broker() */
 inline ring_doorbells()
 {
-	w = pending;
-	if
-	:: w != seen_pending ->
-		seen_pending = w;
-		m = 0;
-		do
-		:: m < MEMBERS && introduced[m] && !known[m] -> attach(m)
-		:: m < MEMBERS && (!introduced[m] || known[m]) -> m++
-		:: m >= MEMBERS -> break
-		od
-	:: else
-	fi;
 	w = board;
 	if
 	:: board_known && w != seen_board ->
@@ -111,6 +103,18 @@ inline ring_doorbells()
 #ifdef MUTANT_BOARD_REMEMBERED_AFTER_SCAN
 		;seen_board = board
 #endif
+	:: else
+	fi;
+	w = pending;
+	if
+	:: w != seen_pending ->
+		seen_pending = w;
+		m = 0;
+		do
+		:: m < MEMBERS && introduced[m] && !known[m] -> attach(m)
+		:: m < MEMBERS && (!introduced[m] || known[m]) -> m++
+		:: m >= MEMBERS -> break
+		od
 	:: else
 	fi;
 	atomic { m = 0; w = 0 }
@@ -154,7 +158,7 @@ inline look()
 	od
 }
 
-/* doorbell_arm() */
+/* arm_and_look() */
 inline arm()
 {
 	if

@@ -6,7 +6,7 @@
  * A subscriber reads, and holds, before the publisher has taken the message that introduces it.
  * That is safe because of the order of an introduction: the kernel has accepted SUBSCRIBER_ADDED
  * for the publisher's socket; then the counter `pending` in its session page is raised; only then
- * does the subscriber get the segment. A publisher that reuses memory zeroes, fences, looks at
+ * does the subscriber get the segment. A publisher that reuses memory marks (0 here), fences, looks at
  * `pending`, reads its socket to the end if the counter moved, and then reads the holds.
  *
  * One publisher with two chunks, one of which is the newest message; two subscribers, of which any

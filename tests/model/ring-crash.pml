@@ -6,8 +6,9 @@
  * left to the next loan; all of that is interrupted, too.
  *
  * All invariants of ring-protocol.inc. The fifth is what it is for: wherever the writer was, the reader
- * gets to the newest message that was committed. Between the zeroing of a message and the overwriting
- * of its slot only the slot of the next message tells that it is past.
+ * gets to the newest message that was committed. A chunk that is reclaimed, and that nothing is
+ * committed in any more, says itself that its message is gone: a reader may have watched it since
+ * long ago. ring-loans.pml is about crashes between the steps of a publish out of order.
  */
 #define CAP   4
 #define DEPTH 2

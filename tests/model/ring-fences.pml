@@ -4,7 +4,7 @@
  *
  * What writer and reader store stays in a queue of their own until it is drained into memory, at any
  * time and in order, as on x86; a fence waits until the queue is empty. There are two: the writer's,
- * between the zeroing of sequences and the reading of holds, and the reader's, between its hold and
+ * between the marking of sequences and the reading of holds, and the reader's, between its hold and
  * the second look at the sequence. Neither side loads a word that it stores itself.
  *
  * All invariants of ring-protocol.inc.

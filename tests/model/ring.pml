@@ -4,8 +4,8 @@
  *
  * The writer announces message n + 1 as soon as it has committed n, retires what is DEPTH messages
  * old, and reclaims when it has no free chunk. It learns of the reader only by looking at `pending`
- * when it reclaims. The ring has more slots than messages that are kept, so that what is zeroed and
- * what is overwritten are different messages.
+ * when it reclaims. The ring has more slots than messages that are kept, so that what is marked as
+ * gone and what is overwritten are different messages.
  *
  * All invariants of ring-protocol.inc; the number of chunks is the smallest with which the fourth
  * holds.
