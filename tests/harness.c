@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -30,6 +31,7 @@ static struct role roles[ROLES_MAX];
 static const char *role_name; /* of this process; NULL: it is the test's */
 static int role_in = -1, role_out = -1;
 static struct snapshot before; /* of the test's process */
+static struct rlimit descriptors;
 static bool has_failed;
 static void *shared;
 static size_t shared_size;
@@ -209,6 +211,12 @@ void broker_settle(struct shmd *bus)
         must_equal(shmd_list(bus, ignore_listing, NULL), 0);
 }
 
+void broker_rest(void)
+{
+        broker_settle(broker.bus);
+        until(process_is_asleep(broker.pid));
+}
+
 const char *broker_log(void)
 {
         static char text[65536];
@@ -247,7 +255,7 @@ void broker_spawn(const char *const *arguments)
         broker.pid = spawn(all, log);
         close(log);
         until(is_served());
-        broker_settle(broker.bus);
+        broker_rest();
         snapshot_take(&broker.idle, broker.pid);
 }
 
@@ -450,6 +458,7 @@ int harness_setup(void **state)
 
         (void)state;
         has_failed = false;
+        must_equal(getrlimit(RLIMIT_NOFILE, &descriptors), 0);
         snapshot_take(&before, 0);
         memset(&broker, 0, sizeof(broker));
         /* A socket's path has at most 107 bytes. */
@@ -531,6 +540,7 @@ int harness_teardown(void **state)
         struct snapshot now;
 
         (void)state;
+        setrlimit(RLIMIT_NOFILE, &descriptors);
         end_roles();
         /* A test that has failed leaves all sorts of things, which say nothing. */
         is_clean = has_failed || broker_is_clean();

@@ -129,6 +129,8 @@ struct shmd *broker_connect(void);
 struct shmd *broker_connect_with(uint32_t spin_ns, struct uv_loop_s *loop);
 /* A round trip: the broker has acted on all that this connection has told it. */
 void broker_settle(struct shmd *bus);
+/* It has also done what it does after it has answered. */
+void broker_rest(void);
 
 /* Runs a program to its end; its exit status, or -signal. What it writes goes to `output`. */
 int program_run(char *output, size_t size, const char *const *arguments);

@@ -173,7 +173,7 @@ static void idle_session_costs_two_descriptors(void **state)
 
         for (unsigned i = 0; i < N; i++) {
                 buses[i] = broker_connect();
-                broker_settle(buses[i]);
+                broker_rest();
                 must_equal(descriptors_of_broker(), broker.idle.n_fds + 2 * (i + 1));
         }
         for (unsigned i = 0; i < N; i++)
@@ -188,11 +188,11 @@ static void idle_sessions_cost_little_memory(void **state)
 
         for (unsigned i = 0; i < WARM; i++)
                 sessions[i] = raw_session(NULL);
-        broker_settle(broker.bus);
+        broker_rest();
         before = process_resident(broker.pid);
         for (unsigned i = WARM; i < WARM + N; i++)
                 sessions[i] = raw_session(NULL);
-        broker_settle(broker.bus);
+        broker_rest();
         after = process_resident(broker.pid);
         for (unsigned i = 0; i < WARM + N; i++)
                 close(sessions[i]);
@@ -209,24 +209,22 @@ static void more_sessions_than_descriptors_are_turned_away(void **state)
         enum { N = 60 };
         struct rlimit before, few = {.rlim_cur = 64, .rlim_max = 64};
         struct shmd_connect_options options = {.size = sizeof(options), .socket = broker.socket};
-        struct shmd *bus;
-        int sessions[N];
+        struct shmd *buses[N], *bus;
         unsigned n = 0;
         int code = 0;
 
-        broker_settle(broker.bus);
         must_equal(prlimit(broker.pid, RLIMIT_NOFILE, &few, &before), 0);
-        for (; n < N && (code = shmd_connect(&bus, &options)) == 0; n++) {
-                shmd_close(bus);
-                sessions[n] = raw_session(NULL);
-        }
+        while (n < N && (code = shmd_connect(&buses[n], &options)) == 0)
+                n++;
         must(n >= 15 && n < N);
-        must(code == -EMFILE);
-        must_say(shmd_error(), "broker", "descriptors");
+        must_equal(code, -EMFILE);
+        must_say(shmd_error(), "the broker");
+        must(strstr(shmd_error(), "descriptors") || strstr(shmd_error(), "Too many open files"));
         /* Who is there is served on. */
         broker_settle(broker.bus);
+        broker_settle(buses[0]);
         while (n)
-                close(sessions[--n]);
+                shmd_close(buses[--n]);
         until(shmd_connect(&bus, &options) == 0);
         broker_settle(bus);
         shmd_close(bus);

@@ -226,6 +226,38 @@ static void what_the_broker_says_in_refusing_is_passed_on(void **state)
         must_say(shmd_error(), "not on a Sunday");
 }
 
+#define N_HASTY 200
+
+/* Has done with whoever comes before that one has said a word. */
+static void be_hasty_broker(void *argument)
+{
+        struct message_goodbye goodbye = {.code = -EACCES, .text = "we are closed"};
+        int listener = raw_listen(in_directory("false"));
+
+        wire_begin(&goodbye, MESSAGE_GOODBYE, sizeof(goodbye), 0);
+        say('l');
+        for (unsigned i = 0; i < N_HASTY; i++) {
+                int fd = raw_accept(listener);
+
+                raw_send(fd, &goodbye, sizeof(goodbye), NULL, 0);
+                close(fd);
+        }
+        close(listener);
+        unlink(in_directory("false"));
+}
+
+static void refusal_may_come_before_the_greeting(void **state)
+{
+        struct role *role = role_start("hasty broker", be_hasty_broker, NULL);
+
+        role_await(role, 'l');
+        for (unsigned i = 0; i < N_HASTY; i++) {
+                must_equal(connect_to(in_directory("false")), -EACCES);
+                must_say(shmd_error(), "we are closed");
+        }
+        role_finish(role);
+}
+
 static void nonsense_of_a_broker_is_refused(void **state)
 {
         struct message_welcome welcome = {.version = PROTOCOL_VERSION};
@@ -260,6 +292,7 @@ int main(int argc, char **argv)
                 system_test(closed_door_is_named),
                 system_test(broker_of_another_version_is_named_with_both),
                 system_test(what_the_broker_says_in_refusing_is_passed_on),
+                system_test(refusal_may_come_before_the_greeting),
                 system_test(nonsense_of_a_broker_is_refused),
                 system_test(broker_that_does_not_answer_is_given_five_seconds),
         };

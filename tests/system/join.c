@@ -101,7 +101,8 @@ static void publish_history(void *argument)
                 stamped_publish(publisher, n);
         say('r');
         hear('m');
-        stamped_publish(publisher, 21);
+        for (uint64_t n = 21; n <= *(const uint64_t *)argument; n++)
+                stamped_publish(publisher, n);
         hear('e');
         shmd_close(bus);
 }
@@ -111,10 +112,10 @@ static void late_joiner_has_history_while_the_publisher_sleeps(void **state)
         static const struct {
                 uint32_t wanted, first;
         } cases[] = {{5, 16}, {1, 20}, {8, 13}, {9, 13}, {UINT32_MAX, 13}, {0, 0}};
-        struct role *publisher = role_start("publisher", publish_history, NULL);
+        uint64_t last = 21, sequence;
+        struct role *publisher = role_start("publisher", publish_history, &last);
         struct shmd *bus = broker_connect();
         struct shmd_subscriber *subscriber;
-        uint64_t sequence;
 
         role_await(publisher, 'r');
         role_stop(publisher);
@@ -145,7 +146,8 @@ static void late_joiner_has_history_while_the_publisher_sleeps(void **state)
 
 static void sample_taken_from_a_sleeping_publisher_is_not_recycled(void **state)
 {
-        struct role *publisher = role_start("publisher", publish_history, NULL);
+        uint64_t last = 5000;
+        struct role *publisher = role_start("publisher", publish_history, &last);
         struct shmd *bus = broker_connect(), *other = broker_connect();
         struct shmd_subscriber *subscriber;
         struct shmd_publisher *second;

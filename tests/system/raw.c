@@ -73,7 +73,7 @@ void raw_fill_hello(struct message_hello *hello, uint32_t version, uint32_t min_
         wire_begin(hello, MESSAGE_HELLO, sizeof(*hello), 1);
 }
 
-int raw_session(int *page)
+int raw_session(uint64_t *connection)
 {
         struct message_hello hello;
         struct packet packet;
@@ -84,8 +84,8 @@ int raw_session(int *page)
         must(raw_receive(fd, &packet));
         must_equal(packet.header.type, MESSAGE_WELCOME);
         must_equal(packet.n_fds, 1);
-        if (page)
-                *page = packet_take_fd(&packet, 0);
+        if (connection)
+                *connection = hello.connection;
         packet_close(&packet);
         return fd;
 }

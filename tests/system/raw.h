@@ -9,10 +9,10 @@
 #include "protocol.h"
 #include "socket.h"
 
-/* A socket to the test's broker, and one that has said HELLO and been welcomed; the page comes in
- * *page, unless that is NULL. */
+/* A socket to the test's broker, and one that has said HELLO and been welcomed; *connection is the
+ * id that it gave, unless that is NULL. */
 int raw_connect(void);
-int raw_session(int *page);
+int raw_session(uint64_t *connection);
 
 /* Sends; must succeed. */
 void raw_send(int fd, const void *message, size_t size, const int *fds, unsigned n_fds);
@@ -29,9 +29,9 @@ int raw_block(uint64_t connection);
 /* An ADVERTISE of shmd_bytes that is right, and its segment, mapped and without its descriptor
  * closed; of the kind that raw_send() sends with one descriptor. */
 struct raw_publisher {
-        struct message_advertise message;
         void *memory;
         int fd;
+        struct message_advertise message;
 };
 void raw_publisher_open(struct raw_publisher *publisher, const char *service);
 void raw_publisher_close(struct raw_publisher *publisher);

@@ -121,10 +121,17 @@ void rig_follow_from(const struct rig *rig, struct rig_follower *follower, uint6
         follower->last = next - 1;
 }
 
+void rig_join(const struct rig *rig, struct ring_reader *reader, uint64_t history)
+{
+        ring_reader_init(reader, &rig->geometry, rig->segment, RIG_TAG, 1);
+        ring_reader_join(reader, &rig->geometry, rig->segment, RIG_TAG, ring_newest(reader),
+                         history);
+}
+
 void rig_follow_late(const struct rig *rig, struct rig_follower *follower, uint64_t history)
 {
         memset(follower, 0, sizeof(*follower));
-        ring_reader_join(&follower->reader, &rig->geometry, rig->segment, RIG_TAG, history);
+        rig_join(rig, &follower->reader, history);
         follower->last = follower->reader.next - 1;
 }
 

@@ -70,6 +70,9 @@ struct rig_follower {
 /* Follows from `next` on. */
 void rig_follow_from(const struct rig *rig, struct rig_follower *follower, uint64_t next);
 
+/* A reader that begins after the newest message there is, or `history` messages before. */
+void rig_join(const struct rig *rig, struct ring_reader *reader, uint64_t history);
+
 /* Joins late, `history` messages back. */
 void rig_follow_late(const struct rig *rig, struct rig_follower *follower, uint64_t history);
 

@@ -293,8 +293,7 @@ static bool attend(struct reader_run *run, struct seat *seat, uint64_t *state, b
                 ring_reader_init(&seated.reader, &stage->rig.geometry, stage->rig.segment, RIG_TAG,
                                  1);
         else
-                ring_reader_join(&seated.reader, &stage->rig.geometry, stage->rig.segment, RIG_TAG,
-                                 random_below(state, stage->plan.depth + 1));
+                rig_join(&stage->rig, &seated.reader, random_below(state, stage->plan.depth + 1));
         seated.last = seated.reader.next - 1;
         started_at = seated.last;
         while (patience--) {
