@@ -5,6 +5,7 @@
 #include "baseline.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "clock.h"
@@ -14,7 +15,7 @@
 
 int baseline_init(struct baseline *baseline, struct ends *ends)
 {
-        *baseline = (struct baseline){.ends = ends, .next = 1, .round_trip_ns = 200};
+        *baseline = (struct baseline){.ends = ends, .next = 1};
         baseline->batches[0] = histogram_new();
         baseline->batches[1] = histogram_new();
         baseline->slice = histogram_new();
@@ -31,6 +32,7 @@ void baseline_deinit(struct baseline *baseline)
         free(baseline->batches[1]);
         free(baseline->slice);
         free(baseline->kept);
+        free(baseline->ratios);
         *baseline = (struct baseline){0};
 }
 
@@ -39,15 +41,11 @@ double batches_one_way(const struct histogram *batches)
         return histogram_quantile(batches, QUANTILE_50) / (2 * BATCH);
 }
 
-static double loop_measure(struct baseline *baseline, bool pause)
+static void batches_measure(struct baseline *baseline, bool pause, uint64_t n_batches)
 {
         struct histogram *batches = baseline->batches[pause];
         struct ends *ends = baseline->ends;
-        uint64_t n_batches = LOOP_NS / (BATCH * baseline->round_trip_ns) + 1;
-        double p50;
 
-        if (n_batches < quantile_needs(QUANTILE_50))
-                n_batches = quantile_needs(QUANTILE_50);
         ends->pause = pause;
         ends_order(ends, ORDER_FLOOR, baseline->next, 1 + n_batches * BATCH);
         floor_ping(&ends->floor, baseline->next++, 1, pause); /* until the follower is there */
@@ -59,9 +57,18 @@ static double loop_measure(struct baseline *baseline, bool pause)
                 histogram_add(batches, clock_ns() - start);
                 baseline->next += BATCH;
         }
-        p50 = batches_one_way(batches);
-        baseline->round_trip_ns = (uint64_t)(2 * p50) + 1;
-        return p50;
+}
+
+/* A few batches tell how many fill the time now, whatever it was in the slice before. */
+static double loop_measure(struct baseline *baseline, bool pause)
+{
+        const struct histogram *batches = baseline->batches[pause];
+        uint64_t few = quantile_needs(QUANTILE_50), n_batches;
+
+        batches_measure(baseline, pause, few);
+        n_batches = (uint64_t)(LOOP_NS / fmax(histogram_middle(batches), 1));
+        batches_measure(baseline, pause, n_batches > few ? n_batches : few);
+        return batches_one_way(batches);
 }
 
 double baseline_measure(struct baseline *baseline)
@@ -74,11 +81,34 @@ double baseline_measure(struct baseline *baseline)
         return baseline->pause ? with : without;
 }
 
-void baseline_settle(struct baseline *baseline, bool keep)
+static void ratio_add(struct baseline *baseline, double ratio)
 {
+        if (baseline->n_ratios == baseline->room) {
+                uint32_t room = baseline->room ? 2 * baseline->room : 64;
+                double *ratios = realloc(baseline->ratios, room * sizeof(*ratios));
+
+                if (!ratios)
+                        return; /* then the middle is that of fewer */
+                baseline->ratios = ratios;
+                baseline->room = room;
+        }
+        baseline->ratios[baseline->n_ratios++] = ratio;
+}
+
+void baseline_settle(struct baseline *baseline, bool keep, double slice_ns)
+{
+        double ratio = slice_ns / batches_one_way(baseline->slice);
+
         if (keep)
                 histogram_merge(baseline->kept, baseline->slice);
+        if (keep && !isnan(ratio))
+                ratio_add(baseline, ratio);
         histogram_clear(baseline->slice);
+}
+
+double baseline_ratio(struct baseline *baseline)
+{
+        return middle_of(baseline->ratios, baseline->n_ratios);
 }
 
 double baseline_p50(const struct baseline *baseline)

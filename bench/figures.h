@@ -17,7 +17,7 @@ struct figures {
         double max_ns;
         double mean_ns;
         double floor_p50_ns;   /* one way, of the same slices */
-        double ratio_to_floor; /* p50_ns / floor_p50_ns */
+        double ratio_to_floor; /* the middle of the slices' own ratios */
         uint64_t samples;      /* values timed one by one */
         uint32_t slices_kept;
         uint32_t slices_discarded;

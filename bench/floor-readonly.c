@@ -92,6 +92,7 @@ const struct transport transport_floor_readonly = {
         .about = "two atomics, each mapped read-only by who reads it: the least for protected "
                  "memory",
         .waits = WAIT_POLL,
+        .is_bare = true,
         .create = readonly_create,
         .destroy = readonly_destroy,
         .open = readonly_open,

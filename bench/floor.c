@@ -101,6 +101,7 @@ const struct transport transport_floor = {
         .name = "floor",
         .about = "two atomics in shared memory, no payload: the least there can be",
         .waits = WAIT_POLL,
+        .is_bare = true,
         .create = floor_create,
         .destroy = floor_destroy,
         .open = floor_open,

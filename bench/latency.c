@@ -13,8 +13,8 @@
 #include "roundtrip.h"
 #include "trial.h"
 
-/* The floor, and the rest with both touches and both waits. */
-enum { ROWS_MAX = 1 + 2 * 2 * LIST_MAX * LIST_MAX };
+/* Bare ones, and the rest with both touches; all with both waits. */
+enum { ROWS_MAX = 2 * (LIST_MAX + 2 * LIST_MAX * LIST_MAX) };
 
 static const char usage[] =
         "Usage: shmd-bench latency [OPTIONS]\n"
@@ -61,50 +61,56 @@ static void add(struct trials *trials, const struct link *link)
         row->bench = "latency";
         row->transport = link->transport->name;
         row->wait = link->wait == WAIT_POLL ? "poll" : "block";
-        if (link->transport == &transport_floor)
+        if (link->transport->is_bare)
                 return;
         row->payload = link->payload;
         row->touch = link->touch == TOUCH_FIRST ? "first" : "all";
         trials->with_broker |= link->transport == &transport_shmd;
 }
 
-static void add_all(struct trials *trials, enum wait wait)
+/* What has no payload has one row. */
+static void add_bare(struct trials *trials, enum wait wait)
 {
         const struct options *options = trials->options;
 
-        for (enum touch touch = TOUCH_FIRST; touch <= TOUCH_ALL; touch++) {
-                for (uint32_t p = 0; p < options->n_payloads && options->touches & touch; p++) {
-                        for (uint32_t t = 0; t < options->n_transports; t++) {
-                                struct link link = {
-                                        .transport = options->transports[t],
-                                        .payload = options->payloads[p],
-                                        .touch = touch,
-                                        .wait = wait,
-                                };
+        for (uint32_t t = 0; t < options->n_transports; t++) {
+                const struct link link = {
+                        .transport = options->transports[t],
+                        .payload = sizeof(uint64_t),
+                        .touch = TOUCH_FIRST,
+                        .wait = wait,
+                };
 
-                                if (link.transport != &transport_floor)
-                                        add(trials, &link);
-                        }
+                if (link.transport->is_bare && link.transport->waits & wait)
+                        add(trials, &link);
+        }
+}
+
+static void add_touch(struct trials *trials, enum wait wait, enum touch touch)
+{
+        const struct options *options = trials->options;
+
+        for (uint32_t p = 0; p < options->n_payloads; p++) {
+                for (uint32_t t = 0; t < options->n_transports; t++) {
+                        const struct link link = {
+                                .transport = options->transports[t],
+                                .payload = options->payloads[p],
+                                .touch = touch,
+                                .wait = wait,
+                        };
+
+                        if (!link.transport->is_bare && link.transport->waits & wait)
+                                add(trials, &link);
                 }
         }
 }
 
-/* The floor has neither payload nor another way to wait: it is one row. */
-static void add_floor(struct trials *trials)
+static void add_all(struct trials *trials, enum wait wait)
 {
-        const struct options *options = trials->options;
-        const struct link link = {
-                .transport = &transport_floor,
-                .payload = 8,
-                .touch = TOUCH_FIRST,
-                .wait = WAIT_POLL,
-        };
-
-        for (uint32_t t = 0; t < options->n_transports; t++) {
-                if (options->transports[t] == &transport_floor) {
-                        add(trials, &link);
-                        return;
-                }
+        add_bare(trials, wait);
+        for (enum touch touch = TOUCH_FIRST; touch <= TOUCH_ALL; touch++) {
+                if (trials->options->touches & touch)
+                        add_touch(trials, wait, touch);
         }
 }
 
@@ -149,10 +155,8 @@ int latency_main(int argc, char **argv)
         trials.list = calloc(ROWS_MAX, sizeof(*trials.list));
         if (!trials.list)
                 return 1;
-        if (options.waits & WAIT_POLL) {
-                add_floor(&trials);
+        if (options.waits & WAIT_POLL)
                 add_all(&trials, WAIT_POLL);
-        }
         if (options.waits & WAIT_BLOCK)
                 add_all(&trials, WAIT_BLOCK);
         result = trials_run(&trials);

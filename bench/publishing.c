@@ -110,11 +110,12 @@ static int slice_floor(void *user, bool after, double *p50_ns)
 static void slice_settle(void *user, bool keep)
 {
         struct lead *lead = user;
+        double p50_ns = histogram_middle(lead->batches) / CALLS;
 
         if (keep)
                 histogram_merge(lead->kept, lead->batches);
         histogram_clear(lead->batches);
-        baseline_settle(&lead->baseline, keep);
+        baseline_settle(&lead->baseline, keep, p50_ns);
 }
 
 static int lead_open(struct lead *lead, const struct publishing *plan)
@@ -138,7 +139,7 @@ static int lead_open(struct lead *lead, const struct publishing *plan)
 static int lead_expect(struct lead *lead, uint32_t n_subscribers)
 {
         uint64_t limit = clock_ns() + ATTACH_NS;
-        struct shmd_publisher_status status = {0};
+        struct shmd_publisher_state status = {0};
 
         for (;;) {
                 int result = shmd_publisher_status(lead->publisher, &status);
@@ -154,14 +155,14 @@ static int lead_expect(struct lead *lead, uint32_t n_subscribers)
         }
 }
 
-static void figures_fill(const struct lead *lead, const struct slice_count *count)
+static void figures_fill(struct lead *lead, const struct slice_count *count)
 {
         struct figures *figures = &lead->ends->figures;
 
         figures->p50_ns = histogram_quantile(lead->kept, QUANTILE_50) / CALLS;
         figures->mean_ns = histogram_mean(lead->kept) / CALLS;
         figures->floor_p50_ns = baseline_p50(&lead->baseline);
-        figures->ratio_to_floor = figures->p50_ns / figures->floor_p50_ns;
+        figures->ratio_to_floor = baseline_ratio(&lead->baseline);
         figures->samples = lead->kept->count * CALLS;
         figures->slices_kept = count->kept;
         figures->slices_discarded = count->discarded;
@@ -222,7 +223,7 @@ struct follower {
 static int follower_expect(struct shmd_subscriber *subscriber)
 {
         uint64_t limit = clock_ns() + ATTACH_NS;
-        struct shmd_subscriber_status status = {0};
+        struct shmd_subscriber_state status = {0};
 
         while (clock_ns() < limit) {
                 int result = shmd_subscriber_status(subscriber, &status);

@@ -25,7 +25,10 @@
 #define BATCHED_NS   (100 * NS_PER_US)
 #define GRACE_NS     (180 * NS_PER_S)
 
-enum { SLICES_MIN = 3 };
+enum {
+        SLICES_MIN = 3,
+        ESTIMATE = 500,
+};
 
 struct plan {
         const struct link *link;
@@ -100,15 +103,34 @@ static int measure_times(struct lead *lead, struct histogram *times, uint64_t n_
         return result;
 }
 
-static int slice_measure(void *user)
+/* How long a round trip takes now, whatever it took in the slice before: some are done for that. */
+static int estimate(struct lead *lead)
 {
-        struct lead *lead = user;
-        uint64_t half = SLICE_NS / 2 / lead->round_trip_ns;
-        uint64_t n_batches = lead->batched ? half / BATCH + 1 : 0;
-        uint64_t n_singles = lead->batched ? half : SLICE_NS / lead->round_trip_ns;
         uint64_t start;
         int result;
 
+        if (!lead->batched)
+                return 0;
+        run(lead, ORDER_PONG, lead->rouse + ESTIMATE);
+        result = ping(lead, lead->rouse);
+        start = clock_ns();
+        if (result >= 0)
+                result = ping(lead, ESTIMATE);
+        lead->round_trip_ns = (clock_ns() - start) / ESTIMATE + 1;
+        return result;
+}
+
+static int slice_measure(void *user)
+{
+        struct lead *lead = user;
+        uint64_t half, n_batches, n_singles, start;
+        int result = estimate(lead);
+
+        if (result < 0)
+                return result;
+        half = SLICE_NS / 2 / lead->round_trip_ns;
+        n_batches = lead->batched ? half / BATCH + 1 : 0;
+        n_singles = lead->batched ? half : SLICE_NS / lead->round_trip_ns;
         n_singles += n_singles == 0;
         run(lead, ORDER_PONG, lead->rouse + n_batches * BATCH + n_singles);
         result = ping(lead, lead->rouse);
@@ -129,9 +151,17 @@ static int slice_floor(void *user, bool after, double *p50_ns)
         return 0;
 }
 
+static double slice_p50(const struct lead *lead)
+{
+        if (lead->batched)
+                return histogram_middle(lead->batches) / (2 * BATCH);
+        return histogram_middle(lead->singles) / 2;
+}
+
 static void slice_settle(void *user, bool keep)
 {
         struct lead *lead = user;
+        double p50_ns = slice_p50(lead);
 
         if (keep) {
                 histogram_merge(lead->kept_batches, lead->batches);
@@ -139,10 +169,10 @@ static void slice_settle(void *user, bool keep)
         }
         histogram_clear(lead->batches);
         histogram_clear(lead->singles);
-        baseline_settle(&lead->baseline, keep);
+        baseline_settle(&lead->baseline, keep, p50_ns);
 }
 
-static void figures_fill(struct figures *figures, const struct lead *lead,
+static void figures_fill(struct figures *figures, struct lead *lead,
                          const struct slice_count *count)
 {
         const struct histogram *singles = lead->kept_singles;
@@ -159,7 +189,7 @@ static void figures_fill(struct figures *figures, const struct lead *lead,
         figures->max_ns = histogram_max(singles) / 2;
         figures->samples = singles->count;
         figures->floor_p50_ns = baseline_p50(&lead->baseline);
-        figures->ratio_to_floor = figures->p50_ns / figures->floor_p50_ns;
+        figures->ratio_to_floor = baseline_ratio(&lead->baseline);
         figures->slices_kept = count->kept;
         figures->slices_discarded = count->discarded;
 }

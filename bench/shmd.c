@@ -72,7 +72,7 @@ static void bus_close(struct end *end)
 static int bus_advertise(struct end *end, struct bus_end *bus, const struct shmd_type *type)
 {
         struct shmd_publisher_options options = {.size = sizeof(options)};
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
         int result;
 
         if (type->size > SMALL) {

@@ -82,13 +82,11 @@ uint64_t quantile_needs(enum quantile quantile)
         return (10 * PARTS + PARTS - quantile - 1) / (PARTS - quantile);
 }
 
-double histogram_quantile(const struct histogram *histogram, enum quantile quantile)
+static double value_at(const struct histogram *histogram, enum quantile quantile)
 {
         uint64_t rank, seen = 0;
         double value = NAN;
 
-        if (histogram->count < quantile_needs(quantile))
-                return NAN;
         /* The smallest value that at least this share of all values does not exceed. */
         rank = (uint64_t)(((unsigned __int128)histogram->count * quantile + PARTS - 1) / PARTS);
         for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
@@ -99,6 +97,31 @@ double histogram_quantile(const struct histogram *histogram, enum quantile quant
                 }
         }
         return fmin(fmax(value, (double)histogram->min), (double)histogram->max);
+}
+
+double histogram_quantile(const struct histogram *histogram, enum quantile quantile)
+{
+        return histogram->count < quantile_needs(quantile) ? NAN : value_at(histogram, quantile);
+}
+
+double histogram_middle(const struct histogram *histogram)
+{
+        return histogram->count ? value_at(histogram, QUANTILE_50) : NAN;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+        double x = *(const double *)a, y = *(const double *)b;
+
+        return x < y ? -1 : x > y;
+}
+
+double middle_of(double *values, uint32_t n_values)
+{
+        if (!n_values)
+                return NAN;
+        qsort(values, n_values, sizeof(*values), compare_doubles);
+        return values[(n_values - 1) / 2];
 }
 
 double histogram_mean(const struct histogram *histogram)

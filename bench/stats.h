@@ -47,6 +47,12 @@ uint64_t quantile_needs(enum quantile quantile);
 /** NAN below quantile_needs(). */
 double histogram_quantile(const struct histogram *histogram, enum quantile quantile);
 
+/** The middle value, of however few there are; NAN when empty. For judging, not for reporting. */
+double histogram_middle(const struct histogram *histogram);
+
+/** The middle one, or the lower of two, of `n_values`, which are sorted by this; NAN of none. */
+double middle_of(double *values, uint32_t n_values);
+
 /** NAN when empty. */
 double histogram_mean(const struct histogram *histogram);
 double histogram_max(const struct histogram *histogram);

@@ -106,11 +106,22 @@ static void a_quantile_of_too_few_values_is_no_number(void **state)
         for (int i = 0; i < 99; i++)
                 histogram_add(histogram, 7);
         assert_true(histogram_quantile(histogram, QUANTILE_50) == 7);
+        assert_true(histogram_middle(histogram) == 7);
         assert_true(isnan(histogram_quantile(histogram, QUANTILE_90)));
         histogram_add(histogram, 7);
         assert_true(histogram_quantile(histogram, QUANTILE_90) == 7);
         assert_true(isnan(histogram_quantile(histogram, QUANTILE_99)));
         free(histogram);
+}
+
+static void the_middle_is_one_of_the_values_and_has_as_many_below_as_above(void **state)
+{
+        double odd[] = {5, 1, 4, 2, 3}, even[] = {4, 1, 3, 2}, one[] = {9};
+
+        assert_true(middle_of(odd, 5) == 3);
+        assert_true(middle_of(even, 4) == 2);
+        assert_true(middle_of(one, 1) == 9);
+        assert_true(isnan(middle_of(one, 0)));
 }
 
 static void merged_histograms_are_as_if_filled_at_once(void **state)
@@ -273,6 +284,7 @@ int main(void)
                 cmocka_unit_test(small_values_have_exact_quantiles),
                 cmocka_unit_test(quantiles_of_any_magnitude_are_off_by_a_two_thousandth_at_most),
                 cmocka_unit_test(a_quantile_of_too_few_values_is_no_number),
+                cmocka_unit_test(the_middle_is_one_of_the_values_and_has_as_many_below_as_above),
                 cmocka_unit_test(merged_histograms_are_as_if_filled_at_once),
                 cmocka_unit_test(values_beyond_the_top_are_cut_off_but_not_lost),
                 cmocka_unit_test(a_steady_machine_has_all_slices_kept),

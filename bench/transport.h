@@ -57,6 +57,7 @@ struct transport {
         const char *name;
         const char *about;
         unsigned waits;                          /* which enum wait it can do */
+        bool is_bare;                            /* carries no payload: one row is all */
         uint64_t (*memory)(const struct link *); /* the least bytes that a link takes; or NULL */
         int (*create)(struct link *);            /* before the fork; or NULL */
         void (*destroy)(struct link *);          /* in the coordinator; or NULL */

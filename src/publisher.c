@@ -418,14 +418,14 @@ int shmd_discard(struct shmd_publisher *publisher, void *data)
         return 0;
 }
 
-int shmd_publisher_status(struct shmd_publisher *publisher, struct shmd_publisher_status *status)
+int shmd_publisher_status(struct shmd_publisher *publisher, struct shmd_publisher_state *status)
 {
         int code = connection_guard(publisher->bus);
 
         if (code < 0)
                 return code;
         hear_broker(publisher->bus);
-        *status = (struct shmd_publisher_status){
+        *status = (struct shmd_publisher_state){
                 .id = publisher->id,
                 .published = publisher->ring.next - 1,
                 .segment_size = publisher->memory.size,

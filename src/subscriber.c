@@ -483,8 +483,7 @@ int shmd_release(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
         return 0;
 }
 
-int shmd_subscriber_status(struct shmd_subscriber *subscriber,
-                           struct shmd_subscriber_status *status)
+int shmd_subscriber_status(struct shmd_subscriber *subscriber, struct shmd_subscriber_state *status)
 {
         int code = connection_guard(subscriber->bus);
         uint64_t lost;
@@ -499,7 +498,7 @@ int shmd_subscriber_status(struct shmd_subscriber *subscriber,
         lost = subscriber->lost;
         for (uint32_t i = 0; i < subscriber->n_attachments; i++)
                 lost += subscriber->attachments[i]->ring.lost;
-        *status = (struct shmd_subscriber_status){
+        *status = (struct shmd_subscriber_state){
                 .id = subscriber->id,
                 .taken = subscriber->taken,
                 .lost = lost,

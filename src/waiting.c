@@ -56,9 +56,13 @@ static void disarm(struct shmd *bus)
 
 static bool anything_ready(struct shmd *bus)
 {
-        list_for_each (&bus->subscribers, link)
-                if (subscriber_ready(list_entry(link, struct shmd_subscriber, link)))
+        list_for_each (&bus->subscribers, link) {
+                struct shmd_subscriber *subscriber = list_entry(link, struct shmd_subscriber, link);
+
+                /* In the user's loop only callbacks take: without one it need not stay awake. */
+                if ((bus->owns_loop || subscriber->on_sample) && subscriber_ready(subscriber))
                         return true;
+        }
         return false;
 }
 

@@ -159,7 +159,7 @@ static int enough(const struct receive *receive)
 /* Takes what is there. Returns 0, or 1 if there will be no more. */
 static int take_all(struct receive *receive)
 {
-        struct shmd_subscriber_status status;
+        struct shmd_subscriber_state status;
         struct shmd_sample sample;
         int result = 0;
 
@@ -178,7 +178,7 @@ static int take_all(struct receive *receive)
 
 static void summarize(struct receive *receive)
 {
-        struct shmd_subscriber_status status = {0};
+        struct shmd_subscriber_state status = {0};
         uint64_t p50, p99;
 
         if (shmd_subscriber_status(receive->subscriber, &status) < 0)

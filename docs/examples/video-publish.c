@@ -241,7 +241,7 @@ static void wait_a_little(struct publish *publish)
 
 static void wait_for_subscribers(struct publish *publish)
 {
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
 
         while (!program_stopped) {
                 if (shmd_publisher_status(publish->publisher, &status) < 0)

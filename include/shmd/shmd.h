@@ -203,7 +203,7 @@ SHMD_EXPORT int shmd_publish_sized(struct shmd_publisher *publisher, void *data,
 SHMD_EXPORT int shmd_discard(struct shmd_publisher *publisher, void *data);
 
 /** What a publisher is and has done. */
-struct shmd_publisher_status {
+struct shmd_publisher_state {
         uint64_t id;           /**< the same that a sample names */
         uint64_t published;    /**< samples, which is the last sequence */
         uint64_t segment_size; /**< bytes of shared memory */
@@ -216,7 +216,7 @@ struct shmd_publisher_status {
 
 /** Fills in *status; takes in what the broker has said meanwhile. @return 0. */
 SHMD_EXPORT int shmd_publisher_status(struct shmd_publisher *publisher,
-                                      struct shmd_publisher_status *status);
+                                      struct shmd_publisher_state *status);
 
 /* ---- subscriber ------------------------------------------------------------------------- */
 
@@ -229,7 +229,7 @@ struct shmd_subscriber_options {
         uint32_t history; /**< samples wanted from before the join, of each publisher; default 0 */
         uint32_t holds;   /**< held at once; default 2; at most the publisher's `holds` */
         uint32_t min_depth;              /**< refuse publishers that keep fewer; default 0: any */
-        shmd_sample_callback on_sample;  /**< may be NULL */
+        shmd_sample_callback on_sample;  /**< may be NULL; then the caller's loop is not woken */
         shmd_peer_callback on_publisher; /**< may be NULL */
         void *user;                      /**< passed to both */
 };
@@ -276,7 +276,7 @@ SHMD_EXPORT int shmd_take(struct shmd_subscriber *subscriber, struct shmd_sample
 SHMD_EXPORT int shmd_release(struct shmd_subscriber *subscriber, struct shmd_sample *sample);
 
 /** What a subscriber has done. */
-struct shmd_subscriber_status {
+struct shmd_subscriber_state {
         uint64_t id;
         uint64_t taken;      /**< samples, of all publishers, those that have gone included */
         uint64_t lost;       /**< likewise */
@@ -289,7 +289,7 @@ struct shmd_subscriber_status {
 
 /** Fills in *status; takes in what the broker has said meanwhile. @return 0. */
 SHMD_EXPORT int shmd_subscriber_status(struct shmd_subscriber *subscriber,
-                                       struct shmd_subscriber_status *status);
+                                       struct shmd_subscriber_state *status);
 
 /* ---- waiting ---------------------------------------------------------------------------- */
 

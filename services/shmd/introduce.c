@@ -326,7 +326,9 @@ static bool may_hold(struct subscription *subscription)
 
 static void make_ghost(struct pair *pair)
 {
-        tell_publisher(pair, false);
+        /* Who may go on to take may also go to sleep: it is rung for until its process ends. */
+        if (!pair->subscription->may_take_on)
+                tell_publisher(pair, false);
         pair->state = PAIR_GHOST;
         introduction_stop(&pair->to_publisher);
         introduction_stop(&pair->to_subscriber);

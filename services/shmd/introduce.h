@@ -16,7 +16,8 @@
  *       | 3. the kernel takes PUBLISHER_ADDED for the subscriber's socket
  *       v
  *     subscriber_told
- *       | the subscriber leaves, but its row isn't empty: SUBSCRIBER_REMOVED, not final
+ *       | the subscriber leaves, but its row isn't empty: SUBSCRIBER_REMOVED, not final; or its
+ *       | session ends and it may go on to take: nothing is said until its process ends
  *       v
  *     GHOST ---------> (gone): the row reads zero or the process has ended:
  *                              SUBSCRIBER_REMOVED, final

@@ -158,7 +158,7 @@ static bool take_and_tell(struct shmd_subscriber *subscriber)
 
 static void await_publishers(struct shmd_subscriber *subscriber)
 {
-        struct shmd_subscriber_status status;
+        struct shmd_subscriber_state status;
 
         until(shmd_subscriber_status(subscriber, &status) == 0 &&
               status.publishers == race->n_publishers);

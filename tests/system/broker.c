@@ -249,7 +249,7 @@ struct stage {
         struct shmd *bus;
         struct shmd_publisher *publisher;
         struct shmd_subscriber *subscriber;
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
 };
 
 static void stage_open(struct stage *stage)

@@ -40,7 +40,7 @@ static struct shmd_subscriber *subscribe(struct shmd *bus, struct shmd_subscribe
 
 static uint32_t n_subscribers(struct shmd_publisher *publisher)
 {
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
 
         must_equal(shmd_publisher_status(publisher, &status), 0);
         return status.subscribers;
@@ -48,7 +48,7 @@ static uint32_t n_subscribers(struct shmd_publisher *publisher)
 
 static uint32_t n_publishers(struct shmd_subscriber *subscriber)
 {
-        struct shmd_subscriber_status status;
+        struct shmd_subscriber_state status;
 
         must_equal(shmd_subscriber_status(subscriber, &status), 0);
         return status.publishers;
@@ -183,7 +183,7 @@ static void publisher_killed_in_the_middle_is_read_to_the_end(void **state)
 
         for (unsigned round = 0; round < 20; round++) {
                 struct role *role = role_start("publisher", publish_for_ever, NULL);
-                struct shmd_subscriber_status before, after;
+                struct shmd_subscriber_state before, after;
                 struct tally tally = {0};
                 struct shmd_sample held;
 
@@ -488,8 +488,8 @@ static void use_what_belongs_to_the_parent(struct shmd *bus, struct shmd_publish
                                            struct shmd_subscriber *subscriber, void *loan,
                                            struct shmd_sample *sample)
 {
-        struct shmd_publisher_status publisher_status;
-        struct shmd_subscriber_status subscriber_status;
+        struct shmd_publisher_state publisher_status;
+        struct shmd_subscriber_state subscriber_status;
         struct shmd_publisher *new_publisher;
         struct shmd_subscriber *new_subscriber;
         struct shmd_sample another;

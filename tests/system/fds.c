@@ -42,9 +42,9 @@ static int next_descriptor(void)
         return fd;
 }
 
-static struct shmd_publisher_status status_of(struct shmd_publisher *publisher)
+static struct shmd_publisher_state status_of(struct shmd_publisher *publisher)
 {
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
 
         must_equal(shmd_publisher_status(publisher, &status), 0);
         return status;
@@ -132,7 +132,7 @@ static void lost_introduction_of_who_has_left_is_forgotten(void **state)
         limit_descriptors(3);
         role_await(role, 'h');
         while (can_loan(publisher)) {
-                struct shmd_publisher_status status = status_of(publisher);
+                struct shmd_publisher_state status = status_of(publisher);
 
                 stamped_publish(publisher, status.published + 1);
         }
@@ -255,7 +255,7 @@ static void subscriber_gets_its_publisher_when_it_has_descriptors_again(void **s
 {
         struct shmd *bus = broker_connect();
         struct shmd_subscriber *subscriber;
-        struct shmd_subscriber_status status;
+        struct shmd_subscriber_state status;
         struct tally tally = {0};
         struct role *role;
 

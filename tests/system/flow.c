@@ -30,17 +30,17 @@ static struct shmd_subscriber *subscribe(struct shmd *bus, struct shmd_subscribe
         return subscriber;
 }
 
-static struct shmd_publisher_status publisher_status(struct shmd_publisher *publisher)
+static struct shmd_publisher_state publisher_status(struct shmd_publisher *publisher)
 {
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
 
         must_equal(shmd_publisher_status(publisher, &status), 0);
         return status;
 }
 
-static struct shmd_subscriber_status subscriber_status(struct shmd_subscriber *subscriber)
+static struct shmd_subscriber_state subscriber_status(struct shmd_subscriber *subscriber)
 {
-        struct shmd_subscriber_status status;
+        struct shmd_subscriber_state status;
 
         must_equal(shmd_subscriber_status(subscriber, &status), 0);
         return status;
@@ -92,7 +92,7 @@ static void take_many(void *argument)
 {
         struct shmd *bus = broker_connect();
         struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
-        struct shmd_subscriber_status status;
+        struct shmd_subscriber_state status;
         struct tally tally = {0};
 
         say('r');
@@ -246,7 +246,7 @@ static void statuses_say_what_was_asked_for_and_done(void **state)
         struct shmd_publisher *publisher = advertise(
                 one, (struct shmd_publisher_options){.depth = 3, .loans = 4, .chunks = 11});
         struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
-        struct shmd_publisher_status status = publisher_status(publisher);
+        struct shmd_publisher_state status = publisher_status(publisher);
         struct shmd_sample sample;
         void *data[2];
 
@@ -440,7 +440,7 @@ static void *pass_on(void *argument)
         struct shmd *bus = broker_connect();
         struct shmd_publisher *publisher;
         struct shmd_subscriber *subscriber;
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
         struct shmd_sample sample;
 
         name_hop(from, index);

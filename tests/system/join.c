@@ -30,9 +30,9 @@ static struct shmd_subscriber *subscribe(struct shmd *bus, struct shmd_subscribe
         return subscriber;
 }
 
-static struct shmd_subscriber_status status_of(struct shmd_subscriber *subscriber)
+static struct shmd_subscriber_state status_of(struct shmd_subscriber *subscriber)
 {
-        struct shmd_subscriber_status status;
+        struct shmd_subscriber_state status;
 
         must_equal(shmd_subscriber_status(subscriber, &status), 0);
         return status;
@@ -259,7 +259,7 @@ static void be_publisher(void *argument)
         struct shmd *bus = broker_connect();
         struct shmd_publisher *publisher = advertise(
                 bus, (struct shmd_publisher_options){.on_subscriber = note, .user = &told});
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
 
         must_equal(shmd_publisher_status(publisher, &status), 0);
         *(uint64_t *)argument = status.id;
@@ -349,7 +349,7 @@ static void list_shows_what_there_is(void **state)
         struct shmd_publisher *publisher =
                 advertise(one, (struct shmd_publisher_options){.depth = 3});
         struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
         struct seen seen = {0};
 
         stamped_publish(publisher, 1);

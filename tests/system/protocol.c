@@ -169,8 +169,8 @@ static void what_is_anothers_can_not_be_ended_or_asked_for(void **state)
         struct message_leave leave = {.id = 0};
         struct message_reintroduce again = {.which = REINTRODUCE_SUBSCRIBER};
         struct message_acknowledge acknowledge = {.count = 1};
-        struct shmd_publisher_status publisher;
-        struct shmd_subscriber_status subscriber;
+        struct shmd_publisher_state publisher;
+        struct shmd_subscriber_state subscriber;
         int fd;
 
         honest_open();
@@ -394,7 +394,7 @@ static void who_does_not_read_introductions_holds_nobody_up(void **state)
         mute_open(&mute, "crowd", true);
         bus = broker_connect();
         for (unsigned i = 0; i < 100; i++) {
-                struct shmd_publisher_status status;
+                struct shmd_publisher_state status;
                 struct shmd_publisher *publisher;
 
                 must_equal(shmd_advertise(&publisher, bus, "crowd", &shmd_bytes, &options), 0);

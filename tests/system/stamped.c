@@ -48,7 +48,7 @@ bool stamped_is_whole(const struct stamped *stamped)
 void stamped_publish(struct shmd_publisher *publisher, uint64_t number)
 {
         static struct shmd_publisher *last;
-        static struct shmd_publisher_status status;
+        static struct shmd_publisher_state status;
         void *data;
 
         /* The id is asked for once, so that publishing is all that this does. */

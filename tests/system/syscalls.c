@@ -64,7 +64,7 @@ static void publish_without_system_calls(void *argument)
 {
         struct shmd *bus = broker_connect();
         struct shmd_publisher *publisher;
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
         void *data;
 
         must_equal(shmd_advertise(&publisher, bus, SERVICE, stamped_type, NULL), 0);
@@ -97,7 +97,7 @@ static void take_without_system_calls(void *argument)
 {
         struct shmd *bus = broker_connect();
         struct shmd_subscriber *subscriber;
-        struct shmd_subscriber_status status;
+        struct shmd_subscriber_state status;
         struct shmd_sample sample;
         uint64_t last = 0;
 

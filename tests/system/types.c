@@ -385,9 +385,9 @@ static void subscriber_refuses_publishers_below_its_minima(void **state)
         shmd_close(other);
 }
 
-static struct shmd_subscriber_status status_of(struct shmd_subscriber *subscriber)
+static struct shmd_subscriber_state status_of(struct shmd_subscriber *subscriber)
 {
-        struct shmd_subscriber_status status;
+        struct shmd_subscriber_state status;
 
         must_equal(shmd_subscriber_status(subscriber, &status), 0);
         return status;
@@ -422,7 +422,7 @@ static void subscriber_without_seat_gets_the_next_that_is_free(void **state)
         struct shmd *one = broker_connect(), *other = broker_connect(), *third = broker_connect();
         struct shmd_subscriber *first, *second;
         struct shmd_publisher *publisher;
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
         struct shmd_sample sample;
         void *data;
 

@@ -125,7 +125,7 @@ static void publish_to_sleeper(void *argument)
 {
         struct shmd_publisher_options options = {.size = sizeof(options), .depth = 4};
         struct shmd_publisher *publisher;
-        struct shmd_publisher_status status;
+        struct shmd_publisher_state status;
         struct shmd *bus;
 
         if (pings->is_somebody)

@@ -67,7 +67,7 @@ static void note_taken(struct pings *pings, const struct tally *tally)
 
 static void await_publisher(struct shmd_subscriber *subscriber)
 {
-        struct shmd_subscriber_status status;
+        struct shmd_subscriber_state status;
 
         until(shmd_subscriber_status(subscriber, &status) == 0 && status.publishers == 1);
 }
