@@ -309,6 +309,23 @@ static int read_idle(struct follower *follower, const struct work *work)
         return 0;
 }
 
+/* Subscribers that take nothing cost nothing: that would not be what was asked for. */
+static int follower_has_read(const struct follower *follower)
+{
+        struct shmd_subscriber_state status = {0};
+
+        for (uint32_t i = 0; i < follower->plan->n_subscribers; i++) {
+                int result = shmd_subscriber_status(follower->subscribers[i], &status);
+
+                if (result < 0)
+                        return failed(follower->ends->reasons[1], result, shmd_error());
+                if (status.taken == 0)
+                        return failed(follower->ends->reasons[1], -ENODATA,
+                                      "a subscriber that spins has taken nothing");
+        }
+        return 0;
+}
+
 static int follower_run(struct ends *ends, const void *user)
 {
         struct follower follower = {.ends = ends, .plan = user};
@@ -325,6 +342,8 @@ static int follower_run(struct ends *ends, const void *user)
                 else
                         result = read_idle(&follower, &work);
         }
+        if (result >= 0 && follower.plan->readers == READERS_POLL)
+                result = follower_has_read(&follower);
         shmd_close(follower.bus);
         return result;
 }

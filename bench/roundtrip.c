@@ -197,8 +197,9 @@ static void figures_fill(struct figures *figures, struct lead *lead,
 /* As many as fill the time, but enough for a p50. */
 static uint32_t slices_wanted(const struct lead *lead, const struct plan *plan)
 {
+        double singles = fmax(floor((double)SLICE_NS / (double)lead->round_trip_ns), 1);
+        double least = (double)quantile_needs(QUANTILE_50) / singles;
         double slice_ns = fmax(SLICE_NS, (double)lead->round_trip_ns);
-        double least = (double)quantile_needs(QUANTILE_50) * (double)lead->round_trip_ns / slice_ns;
 
         if (plan->with_floor)
                 slice_ns += FLOORS_NS;
