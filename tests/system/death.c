@@ -20,24 +20,6 @@
 
 #define SERVICE "death/samples"
 
-static struct shmd_publisher *advertise(struct shmd *bus, struct shmd_publisher_options options)
-{
-        struct shmd_publisher *publisher;
-
-        options.size = sizeof(options);
-        must_equal(shmd_advertise(&publisher, bus, SERVICE, stamped_type, &options), 0);
-        return publisher;
-}
-
-static struct shmd_subscriber *subscribe(struct shmd *bus, struct shmd_subscriber_options options)
-{
-        struct shmd_subscriber *subscriber;
-
-        options.size = sizeof(options);
-        must_equal(shmd_subscribe(&subscriber, bus, SERVICE, stamped_type, &options), 0);
-        return subscriber;
-}
-
 static uint32_t n_subscribers(struct shmd_publisher *publisher)
 {
         struct shmd_publisher_state status;
@@ -78,7 +60,7 @@ static void hold_and_sleep(void *argument)
 {
         struct shmd *bus = broker_connect_with(SHMD_SPIN_NEVER, NULL);
         struct shmd_subscriber *subscriber =
-                subscribe(bus, (struct shmd_subscriber_options){.holds = 2});
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){.holds = 2});
         struct shmd_sample samples[2];
 
         say('r');
@@ -97,12 +79,13 @@ static void subscriber_killed_while_asleep_is_forgotten_with_all_it_held(void **
         int n = 0;
         struct shmd *bus = broker_connect();
         struct shmd_publisher *publisher =
-                advertise(bus, (struct shmd_publisher_options){.depth = 1,
-                                                               .loans = 1,
-                                                               .chunks = 4,
-                                                               .max_subscribers = 1,
-                                                               .on_subscriber = count_peer,
-                                                               .user = &n});
+                stamped_advertise(bus, SERVICE,
+                                  (struct shmd_publisher_options){.depth = 1,
+                                                                  .loans = 1,
+                                                                  .chunks = 4,
+                                                                  .max_subscribers = 1,
+                                                                  .on_subscriber = count_peer,
+                                                                  .user = &n});
 
         for (unsigned round = 0; round < 5; round++) {
                 struct role *role = role_start("sleeper", hold_and_sleep, NULL);
@@ -142,8 +125,8 @@ static void subscriber_killed_while_asleep_is_forgotten_with_all_it_held(void **
 static void seat_of_a_dead_subscriber_is_given_to_the_next(void **state)
 {
         struct shmd *bus = broker_connect(), *other = broker_connect();
-        struct shmd_publisher *publisher =
-                advertise(bus, (struct shmd_publisher_options){.max_subscribers = 1});
+        struct shmd_publisher *publisher = stamped_advertise(
+                bus, SERVICE, (struct shmd_publisher_options){.max_subscribers = 1});
         struct role *role = role_start("sleeper", hold_and_sleep, NULL);
         struct shmd_subscriber *subscriber = NULL;
         struct tally tally = {0};
@@ -166,7 +149,8 @@ static void seat_of_a_dead_subscriber_is_given_to_the_next(void **state)
 static void publish_for_ever(void *argument)
 {
         struct shmd *bus = broker_connect();
-        struct shmd_publisher *publisher = advertise(bus, (struct shmd_publisher_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
 
         say('r');
         hear('g');
@@ -179,7 +163,7 @@ static void publisher_killed_in_the_middle_is_read_to_the_end(void **state)
         int n = 0;
         struct shmd *bus = broker_connect();
         struct shmd_subscriber_options options = {.on_publisher = count_peer, .user = &n};
-        struct shmd_subscriber *subscriber = subscribe(bus, options);
+        struct shmd_subscriber *subscriber = stamped_subscribe(bus, SERVICE, options);
 
         for (unsigned round = 0; round < 20; round++) {
                 struct role *role = role_start("publisher", publish_for_ever, NULL);
@@ -239,7 +223,7 @@ static void publish_and_leave_an_orphan(void *argument)
 {
         struct shmd *bus = broker_connect();
 
-        stamped_publish(advertise(bus, (struct shmd_publisher_options){0}), 1);
+        stamped_publish(stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0}), 1);
         leave_an_orphan();
 }
 
@@ -248,7 +232,7 @@ static void subscribe_and_leave_an_orphan(void *argument)
         struct shmd *bus = broker_connect();
         struct shmd_sample sample;
         struct shmd_subscriber *subscriber =
-                subscribe(bus, (struct shmd_subscriber_options){.history = 1});
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){.history = 1});
 
         must_equal(shmd_take(subscriber, &sample), 1);
         leave_an_orphan();
@@ -265,7 +249,8 @@ static void end_orphan(void)
 static void publisher_is_dead_though_its_child_keeps_its_descriptors(void **state)
 {
         struct shmd *bus = broker_connect();
-        struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
         struct tally tally = {0};
         struct role *role;
 
@@ -284,8 +269,8 @@ static void publisher_is_dead_though_its_child_keeps_its_descriptors(void **stat
 static void subscriber_is_dead_though_its_child_keeps_its_descriptors(void **state)
 {
         struct shmd *bus = broker_connect();
-        struct shmd_publisher *publisher = advertise(
-                bus, (struct shmd_publisher_options){.depth = 1, .loans = 1, .chunks = 3});
+        struct shmd_publisher *publisher = stamped_advertise(
+                bus, SERVICE, (struct shmd_publisher_options){.depth = 1, .loans = 1, .chunks = 3});
         struct role *role;
 
         orphan = shared_memory(sizeof(*orphan));
@@ -309,7 +294,7 @@ static void publish_after_the_broker(void *argument)
 {
         struct shmd *bus = broker_connect();
         struct shmd_publisher *publisher =
-                advertise(bus, (struct shmd_publisher_options){.depth = 1000});
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){.depth = 1000});
         struct shmd_publisher *second;
         unsigned n_told = 0;
 
@@ -342,7 +327,7 @@ static void samples_flow_on_when_the_broker_is_killed(void **state)
         int code;
 
         role_await(role, 'r');
-        subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
+        subscriber = stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
         must_equal(shmd_wait(bus, 0), 1);
         /* The harness's own connection is the first to know. */
         broker_kill();
@@ -416,7 +401,8 @@ static void be_hostile(void *argument)
 static void sleep_on_one_pipe(void *argument)
 {
         struct shmd *bus = broker_connect_with(SHMD_SPIN_NEVER, NULL);
-        struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_subscriber *bytes;
         struct tally tally = {0};
 
@@ -438,7 +424,8 @@ static void sleep_on_one_pipe(void *argument)
 static void publish_to_a_full_pipe(void *argument)
 {
         struct shmd *bus = broker_connect();
-        struct shmd_publisher *publisher = advertise(bus, (struct shmd_publisher_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
 
         must_equal(n_subscribers(publisher), 1);
         say('r');
@@ -513,7 +500,8 @@ static void use_what_belongs_to_the_parent(struct shmd *bus, struct shmd_publish
         shmd_subscriber_close(subscriber);
         shmd_close(bus);
         own = broker_connect();
-        subscriber = subscribe(own, (struct shmd_subscriber_options){.history = 1});
+        subscriber =
+                stamped_subscribe(own, SERVICE, (struct shmd_subscriber_options){.history = 1});
         must_equal(n_publishers(subscriber), 1);
         must_equal(shmd_take(subscriber, &another), 1);
         shmd_close(own);
@@ -522,8 +510,10 @@ static void use_what_belongs_to_the_parent(struct shmd *bus, struct shmd_publish
 static void forked_child_may_not_use_what_its_parent_uses_on(void **state)
 {
         struct shmd *bus = broker_connect();
-        struct shmd_publisher *publisher = advertise(bus, (struct shmd_publisher_options){0});
-        struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_sample sample;
         void *loan;
         pid_t pid;

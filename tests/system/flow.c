@@ -12,24 +12,6 @@
 
 #define SERVICE "flow/samples"
 
-static struct shmd_publisher *advertise(struct shmd *bus, struct shmd_publisher_options options)
-{
-        struct shmd_publisher *publisher;
-
-        options.size = sizeof(options);
-        must_equal(shmd_advertise(&publisher, bus, SERVICE, stamped_type, &options), 0);
-        return publisher;
-}
-
-static struct shmd_subscriber *subscribe(struct shmd *bus, struct shmd_subscriber_options options)
-{
-        struct shmd_subscriber *subscriber;
-
-        options.size = sizeof(options);
-        must_equal(shmd_subscribe(&subscriber, bus, SERVICE, stamped_type, &options), 0);
-        return subscriber;
-}
-
 static struct shmd_publisher_state publisher_status(struct shmd_publisher *publisher)
 {
         struct shmd_publisher_state status;
@@ -64,7 +46,8 @@ static void publish_many(void *argument)
 {
         unsigned index = (unsigned)(uintptr_t)argument;
         struct shmd *bus = broker_connect();
-        struct shmd_publisher *publisher = advertise(bus, (struct shmd_publisher_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
 
         ids[index] = publisher_status(publisher).id;
         say('r');
@@ -91,7 +74,8 @@ static bool has_newest(const struct tally *tally)
 static void take_many(void *argument)
 {
         struct shmd *bus = broker_connect();
-        struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_subscriber_state status;
         struct tally tally = {0};
 
@@ -144,7 +128,7 @@ static void lap_on_demand(void *argument)
 {
         struct shmd *bus = broker_connect();
         struct shmd_publisher *publisher =
-                advertise(bus, (struct shmd_publisher_options){.depth = 4});
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){.depth = 4});
 
         publish_some(publisher, 1, 4);
         say('r');
@@ -164,7 +148,8 @@ static void sample_that_is_held_outlives_its_depth(void **state)
 
         role_await(publisher, 'r');
         bus = broker_connect();
-        subscriber = subscribe(bus, (struct shmd_subscriber_options){.history = 4});
+        subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){.history = 4});
         must_equal(shmd_take(subscriber, &samples[0]), 1);
         must_equal(samples[0].sequence, 1);
         must_equal(shmd_take(subscriber, &samples[1]), 1);
@@ -200,8 +185,9 @@ static void depth_of_one_keeps_the_newest(void **state)
 {
         struct shmd *one = broker_connect(), *other = broker_connect();
         struct shmd_publisher *publisher =
-                advertise(one, (struct shmd_publisher_options){.depth = 1});
-        struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
+                stamped_advertise(one, SERVICE, (struct shmd_publisher_options){.depth = 1});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_sample sample;
 
         publish_some(publisher, 1, 10);
@@ -218,8 +204,9 @@ static void taken_and_lost_are_all_that_was_published(void **state)
 {
         struct shmd *one = broker_connect(), *other = broker_connect();
         struct shmd_publisher *publisher =
-                advertise(one, (struct shmd_publisher_options){.depth = 5});
-        struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
+                stamped_advertise(one, SERVICE, (struct shmd_publisher_options){.depth = 5});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
         struct tally tally = {0};
         uint64_t published = 0;
         uint32_t random = 12345;
@@ -243,9 +230,11 @@ static void taken_and_lost_are_all_that_was_published(void **state)
 static void statuses_say_what_was_asked_for_and_done(void **state)
 {
         struct shmd *one = broker_connect(), *other = broker_connect();
-        struct shmd_publisher *publisher = advertise(
-                one, (struct shmd_publisher_options){.depth = 3, .loans = 4, .chunks = 11});
-        struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
+        struct shmd_publisher *publisher = stamped_advertise(
+                one, SERVICE,
+                (struct shmd_publisher_options){.depth = 3, .loans = 4, .chunks = 11});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_publisher_state status = publisher_status(publisher);
         struct shmd_sample sample;
         void *data[2];
@@ -285,8 +274,9 @@ static void loans_go_back_in_any_order(void **state)
         static const int order[] = {2, 0, 3};
         struct shmd *one = broker_connect(), *other = broker_connect();
         struct shmd_publisher *publisher =
-                advertise(one, (struct shmd_publisher_options){.loans = 4});
-        struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
+                stamped_advertise(one, SERVICE, (struct shmd_publisher_options){.loans = 4});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_sample sample;
         uint64_t id = publisher_status(publisher).id;
         void *loans[4], *fifth;
@@ -321,10 +311,14 @@ static void loans_go_back_in_any_order(void **state)
 static void what_is_not_on_loan_or_held_is_refused(void **state)
 {
         struct shmd *one = broker_connect(), *other = broker_connect();
-        struct shmd_publisher *publisher = advertise(one, (struct shmd_publisher_options){0});
-        struct shmd_publisher *second = advertise(one, (struct shmd_publisher_options){0});
-        struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
-        struct shmd_subscriber *another = subscribe(other, (struct shmd_subscriber_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(one, SERVICE, (struct shmd_publisher_options){0});
+        struct shmd_publisher *second =
+                stamped_advertise(one, SERVICE, (struct shmd_publisher_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
+        struct shmd_subscriber *another =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_sample sample, copy;
         struct stamped own;
         void *data;
@@ -365,9 +359,10 @@ static void what_is_not_on_loan_or_held_is_refused(void **state)
 static void too_few_chunks_make_loans_fail_until_samples_are_released(void **state)
 {
         struct shmd *one = broker_connect(), *other = broker_connect();
-        struct shmd_publisher *publisher = advertise(
-                one, (struct shmd_publisher_options){.depth = 1, .loans = 1, .chunks = 3});
-        struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
+        struct shmd_publisher *publisher = stamped_advertise(
+                one, SERVICE, (struct shmd_publisher_options){.depth = 1, .loans = 1, .chunks = 3});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_sample samples[2];
         void *data;
 
@@ -508,8 +503,8 @@ static void connection_is_handed_from_thread_to_thread(void **state)
 {
         struct handed_over all = {.bus = broker_connect()};
 
-        all.publisher = advertise(all.bus, (struct shmd_publisher_options){0});
-        all.subscriber = subscribe(all.bus, (struct shmd_subscriber_options){0});
+        all.publisher = stamped_advertise(all.bus, SERVICE, (struct shmd_publisher_options){0});
+        all.subscriber = stamped_subscribe(all.bus, SERVICE, (struct shmd_subscriber_options){0});
         must_equal(shmd_wait(all.bus, 0), 1); /* the two have met */
         for (unsigned i = 0; i < 8; i++) {
                 pthread_t thread;

@@ -12,24 +12,6 @@
 
 #define SERVICE "join/samples"
 
-static struct shmd_publisher *advertise(struct shmd *bus, struct shmd_publisher_options options)
-{
-        struct shmd_publisher *publisher;
-
-        options.size = sizeof(options);
-        must_equal(shmd_advertise(&publisher, bus, SERVICE, stamped_type, &options), 0);
-        return publisher;
-}
-
-static struct shmd_subscriber *subscribe(struct shmd *bus, struct shmd_subscriber_options options)
-{
-        struct shmd_subscriber *subscriber;
-
-        options.size = sizeof(options);
-        must_equal(shmd_subscribe(&subscriber, bus, SERVICE, stamped_type, &options), 0);
-        return subscriber;
-}
-
 static struct shmd_subscriber_state status_of(struct shmd_subscriber *subscriber)
 {
         struct shmd_subscriber_state status;
@@ -56,13 +38,14 @@ static uint64_t take_one(struct shmd_subscriber *subscriber)
 static void subscriber_that_was_first_misses_nothing(void **state)
 {
         struct shmd *one = broker_connect(), *other = broker_connect();
-        struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_publisher *publisher;
         struct shmd_sample sample;
 
         must_equal(shmd_take(subscriber, &sample), 0);
         must_equal(status_of(subscriber).publishers, 0);
-        publisher = advertise(one, (struct shmd_publisher_options){0});
+        publisher = stamped_advertise(one, SERVICE, (struct shmd_publisher_options){0});
         stamped_publish(publisher, 1);
         stamped_publish(publisher, 2);
         /* Polling alone gets to know the publisher too. */
@@ -77,9 +60,10 @@ static void subscriber_that_was_first_misses_nothing(void **state)
 static void subscriber_that_was_first_counts_what_it_was_too_late_for(void **state)
 {
         struct shmd *one = broker_connect(), *other = broker_connect();
-        struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_publisher *publisher =
-                advertise(one, (struct shmd_publisher_options){.depth = 2});
+                stamped_advertise(one, SERVICE, (struct shmd_publisher_options){.depth = 2});
         struct tally tally = {0};
 
         /* It has not yet looked at what the broker said. */
@@ -95,7 +79,8 @@ static void subscriber_that_was_first_counts_what_it_was_too_late_for(void **sta
 static void publish_history(void *argument)
 {
         struct shmd *bus = broker_connect();
-        struct shmd_publisher *publisher = advertise(bus, (struct shmd_publisher_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
 
         for (uint64_t n = 1; n <= 20; n++)
                 stamped_publish(publisher, n);
@@ -120,8 +105,8 @@ static void late_joiner_has_history_while_the_publisher_sleeps(void **state)
         role_await(publisher, 'r');
         role_stop(publisher);
         for (unsigned i = 0; i < N_ELEMENTS(cases); i++) {
-                subscriber = subscribe(
-                        bus, (struct shmd_subscriber_options){.history = cases[i].wanted});
+                subscriber = stamped_subscribe(
+                        bus, SERVICE, (struct shmd_subscriber_options){.history = cases[i].wanted});
                 must_equal(status_of(subscriber).publishers, 1);
                 must_equal(status_of(subscriber).lost, 0);
                 sequence = take_one(subscriber);
@@ -155,11 +140,12 @@ static void sample_taken_from_a_sleeping_publisher_is_not_recycled(void **state)
 
         role_await(publisher, 'r');
         role_stop(publisher);
-        subscriber = subscribe(bus, (struct shmd_subscriber_options){.history = 8});
+        subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){.history = 8});
         must_equal(shmd_take(subscriber, &sample), 1);
         must_equal(sample.sequence, 13);
         /* Its connection has not read of the subscriber yet; others go on. */
-        second = advertise(other, (struct shmd_publisher_options){0});
+        second = stamped_advertise(other, SERVICE, (struct shmd_publisher_options){0});
         for (uint64_t n = 1; n <= 100; n++)
                 stamped_publish(second, n);
         role_continue(publisher);
@@ -177,8 +163,10 @@ static void sample_taken_from_a_sleeping_publisher_is_not_recycled(void **state)
 static void what_a_publisher_leaves_can_still_be_taken(void **state)
 {
         struct shmd *one = broker_connect(), *other = broker_connect();
-        struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
-        struct shmd_publisher *publisher = advertise(one, (struct shmd_publisher_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(one, SERVICE, (struct shmd_publisher_options){0});
         struct shmd_sample held;
 
         until(status_of(subscriber).publishers == 1);
@@ -195,7 +183,7 @@ static void what_a_publisher_leaves_can_still_be_taken(void **state)
         must(stamped_is_whole(held.data));
         must_equal(shmd_release(subscriber, &held), 0);
         /* The next one is another, whose count begins at 1. */
-        publisher = advertise(one, (struct shmd_publisher_options){0});
+        publisher = stamped_advertise(one, SERVICE, (struct shmd_publisher_options){0});
         stamped_publish(publisher, 1);
         until(status_of(subscriber).publishers == 1);
         must_equal(take_one(subscriber), 1);
@@ -207,13 +195,14 @@ static void what_a_publisher_leaves_can_still_be_taken(void **state)
 static void subscribers_leave_and_their_chunks_come_back(void **state)
 {
         struct shmd *one = broker_connect(), *other = broker_connect();
-        struct shmd_publisher *publisher =
-                advertise(one, (struct shmd_publisher_options){
-                                       .depth = 1, .loans = 1, .chunks = 3, .max_subscribers = 1});
+        struct shmd_publisher *publisher = stamped_advertise(
+                one, SERVICE,
+                (struct shmd_publisher_options){
+                        .depth = 1, .loans = 1, .chunks = 3, .max_subscribers = 1});
 
         for (unsigned round = 0; round < 20; round++) {
                 struct shmd_subscriber *subscriber =
-                        subscribe(other, (struct shmd_subscriber_options){0});
+                        stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
                 struct shmd_sample sample;
                 void *data;
 
@@ -257,8 +246,9 @@ static void be_publisher(void *argument)
 {
         struct told told = {0};
         struct shmd *bus = broker_connect();
-        struct shmd_publisher *publisher = advertise(
-                bus, (struct shmd_publisher_options){.on_subscriber = note, .user = &told});
+        struct shmd_publisher *publisher = stamped_advertise(
+                bus, SERVICE,
+                (struct shmd_publisher_options){.on_subscriber = note, .user = &told});
         struct shmd_publisher_state status;
 
         must_equal(shmd_publisher_status(publisher, &status), 0);
@@ -285,7 +275,7 @@ static void both_are_told_who_comes_and_goes(void **state)
         struct shmd_subscriber_options options = {.on_publisher = note, .user = &told};
         struct role *role = role_start("publisher", be_publisher, id);
         struct shmd *bus = broker_connect();
-        struct shmd_subscriber *subscriber = subscribe(bus, options), *second;
+        struct shmd_subscriber *subscriber = stamped_subscribe(bus, SERVICE, options), *second;
         pid_t pid = role->pid;
 
         while (told.n < 1)
@@ -297,7 +287,7 @@ static void both_are_told_who_comes_and_goes(void **state)
         must_equal(strcmp(told.peer.program, "system-join"), 0);
         /* Closing takes its news along. */
         options.user = &both;
-        second = subscribe(bus, options);
+        second = stamped_subscribe(bus, SERVICE, options);
         shmd_subscriber_close(second);
         shmd_subscriber_close(subscriber);
         must_equal(both.n, 0);
@@ -347,8 +337,9 @@ static void list_shows_what_there_is(void **state)
 {
         struct shmd *one = broker_connect(), *other = broker_connect();
         struct shmd_publisher *publisher =
-                advertise(one, (struct shmd_publisher_options){.depth = 3});
-        struct shmd_subscriber *subscriber = subscribe(other, (struct shmd_subscriber_options){0});
+                stamped_advertise(one, SERVICE, (struct shmd_publisher_options){.depth = 3});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_publisher_state status;
         struct seen seen = {0};
 

@@ -105,3 +105,23 @@ unsigned tally_take_all(struct tally *tally, struct shmd_subscriber *subscriber)
         must_equal(code, 0);
         return n;
 }
+
+struct shmd_publisher *stamped_advertise(struct shmd *bus, const char *service,
+                                         struct shmd_publisher_options options)
+{
+        struct shmd_publisher *publisher;
+
+        options.size = sizeof(options);
+        must_equal(shmd_advertise(&publisher, bus, service, stamped_type, &options), 0);
+        return publisher;
+}
+
+struct shmd_subscriber *stamped_subscribe(struct shmd *bus, const char *service,
+                                          struct shmd_subscriber_options options)
+{
+        struct shmd_subscriber *subscriber;
+
+        options.size = sizeof(options);
+        must_equal(shmd_subscribe(&subscriber, bus, service, stamped_type, &options), 0);
+        return subscriber;
+}

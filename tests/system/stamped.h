@@ -45,4 +45,10 @@ uint64_t tally_last(const struct tally *tally, uint64_t publisher);
 /* Takes, tallies and releases all that is there; how many. */
 unsigned tally_take_all(struct tally *tally, struct shmd_subscriber *subscriber);
 
+/* Opens a service of stamped samples; `size` of the options is filled in. It must succeed. */
+struct shmd_publisher *stamped_advertise(struct shmd *bus, const char *service,
+                                         struct shmd_publisher_options options);
+struct shmd_subscriber *stamped_subscribe(struct shmd *bus, const char *service,
+                                          struct shmd_subscriber_options options);
+
 #endif

@@ -17,24 +17,6 @@
 #define SERVICE "wait/samples"
 #define N_PINGS 500
 
-static struct shmd_publisher *advertise(struct shmd *bus, struct shmd_publisher_options options)
-{
-        struct shmd_publisher *publisher;
-
-        options.size = sizeof(options);
-        must_equal(shmd_advertise(&publisher, bus, SERVICE, stamped_type, &options), 0);
-        return publisher;
-}
-
-static struct shmd_subscriber *subscribe(struct shmd *bus, struct shmd_subscriber_options options)
-{
-        struct shmd_subscriber *subscriber;
-
-        options.size = sizeof(options);
-        must_equal(shmd_subscribe(&subscriber, bus, SERVICE, stamped_type, &options), 0);
-        return subscriber;
-}
-
 /* Publishes sample n when n - 1 was taken, and when its reader has gone to sleep: each needs a
  * wake-up. */
 struct pings {
@@ -45,7 +27,8 @@ static void publish_to_sleeper(void *argument)
 {
         const struct pings *pings = argument;
         struct shmd *bus = broker_connect();
-        struct shmd_publisher *publisher = advertise(bus, (struct shmd_publisher_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
         pid_t reader = getppid();
 
         hear('g');
@@ -104,10 +87,10 @@ static void wait_ends_when_time_is_over_and_not_before(void **state)
                 must_equal(shmd_wait(bus, 0), 0);
                 for (unsigned j = 0; j < N_ELEMENTS(times); j++)
                         check_time_out(bus, times[j]);
-                subscribe(bus, (struct shmd_subscriber_options){0});
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
                 for (unsigned j = 0; j < N_ELEMENTS(times); j++)
                         check_time_out(bus, times[j]);
-                advertise(bus, (struct shmd_publisher_options){0});
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
                 must_equal(shmd_wait(bus, 0), 1); /* they have met */
                 for (unsigned j = 0; j < N_ELEMENTS(times); j++)
                         check_time_out(bus, times[j]);
@@ -120,8 +103,10 @@ static void wait_ends_when_time_is_over_and_not_before(void **state)
 static void wait_sees_what_is_there_already(void **state)
 {
         struct shmd *bus = broker_connect_with(SHMD_SPIN_NEVER, NULL);
-        struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
-        struct shmd_publisher *publisher = advertise(bus, (struct shmd_publisher_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
         struct tally tally = {0};
 
         must_equal(shmd_wait(bus, SHMD_FOREVER), 1);
@@ -138,8 +123,10 @@ static void wait_sees_what_is_there_already(void **state)
 static void full_hands_are_not_woken_until_they_let_go(void **state)
 {
         struct shmd *bus = broker_connect_with(SHMD_SPIN_NEVER, NULL), *other = broker_connect();
-        struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
-        struct shmd_publisher *publisher = advertise(other, (struct shmd_publisher_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(other, SERVICE, (struct shmd_publisher_options){0});
         struct shmd_sample samples[2];
 
         await_publisher(subscriber);
@@ -164,7 +151,8 @@ static void read_with_wait(uint32_t spin_ns)
         struct pings *pings = shared_memory(sizeof(*pings));
         struct role *role = role_start("publisher", publish_to_sleeper, pings);
         struct shmd *bus = broker_connect_with(spin_ns, NULL);
-        struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
         struct tally tally = {0};
 
         await_publisher(subscriber);
@@ -204,7 +192,8 @@ static void signal_handler_ends_a_wait(void **state)
         struct itimerspec time = {.it_value = {.tv_nsec = 5000000},
                                   .it_interval = {.tv_nsec = 5000000}};
         struct shmd *bus = broker_connect();
-        struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
         struct shmd_publisher *publisher;
         struct tally tally = {0};
         timer_t timer;
@@ -219,7 +208,7 @@ static void signal_handler_ends_a_wait(void **state)
         must_equal(timer_delete(timer), 0);
         must_equal(sigaction(SIGUSR1, &before, NULL), 0);
         /* And nothing was lost by it. */
-        publisher = advertise(bus, (struct shmd_publisher_options){0});
+        publisher = stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
         stamped_publish(publisher, 1);
         must_equal(shmd_wait(bus, (int64_t)PATIENCE_NS), 1);
         must_equal(tally_take_all(&tally, subscriber), 1);
@@ -233,7 +222,8 @@ static void descriptor_works_in_a_loop_of_ones_own(void **state)
         struct pings *pings = shared_memory(sizeof(*pings));
         struct role *role = role_start("publisher", publish_to_sleeper, pings);
         struct shmd *bus = broker_connect();
-        struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
         struct epoll_event event = {.events = EPOLLIN};
         struct tally tally = {0};
         int epoll = epoll_create1(EPOLL_CLOEXEC), fd = shmd_fd(bus);
@@ -272,8 +262,10 @@ static void descriptor_works_in_a_loop_of_ones_own(void **state)
 static void dispatch_says_what_is_left(void **state)
 {
         struct shmd *bus = broker_connect();
-        struct shmd_subscriber *subscriber = subscribe(bus, (struct shmd_subscriber_options){0});
-        struct shmd_publisher *publisher = advertise(bus, (struct shmd_publisher_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
         struct tally tally = {0};
 
         must_equal(shmd_prepare(bus), 1); /* they have met */
@@ -343,7 +335,7 @@ static void room_open(struct room *room)
 
         must_equal(uv_loop_init(&room->loop), 0);
         room->bus = broker_connect_with(0, &room->loop);
-        room->subscriber = subscribe(room->bus, options);
+        room->subscriber = stamped_subscribe(room->bus, SERVICE, options);
 }
 
 static void room_close(struct room *room)
@@ -395,9 +387,10 @@ static void two_connections_share_a_loop(void **state)
 
         room_open(&room);
         room.other = broker_connect_with(0, &room.loop);
-        room.publisher = advertise(
-                room.other, (struct shmd_publisher_options){.on_subscriber = on_peer_of_publisher,
-                                                            .user = &room});
+        room.publisher =
+                stamped_advertise(room.other, SERVICE,
+                                  (struct shmd_publisher_options){
+                                          .on_subscriber = on_peer_of_publisher, .user = &room});
         while (room.n_publishers != 1 || room.n_subscribers != 1)
                 uv_run(&room.loop, UV_RUN_ONCE);
         must_equal(uv_timer_init(&room.loop, &timer), 0);
@@ -426,7 +419,7 @@ static void open_and_close(void *user, struct shmd_subscriber *subscriber)
         must_equal(shmd_take(subscriber, &sample), 1);
         must_equal(shmd_release(subscriber, &sample), 0);
         shmd_subscriber_close(room->subscriber);
-        room->subscriber = subscribe(room->bus, options);
+        room->subscriber = stamped_subscribe(room->bus, SERVICE, options);
         must_equal(shmd_wait(room->bus, 0), -EINVAL);
         must_say(shmd_error(), "from a callback");
         must_equal(shmd_dispatch(room->bus), -EINVAL);
@@ -435,12 +428,13 @@ static void open_and_close(void *user, struct shmd_subscriber *subscriber)
 static void callbacks_may_open_and_close_others(void **state)
 {
         struct room room = {.bus = broker_connect()};
-        struct shmd_publisher *publisher = advertise(room.bus, (struct shmd_publisher_options){0});
+        struct shmd_publisher *publisher =
+                stamped_advertise(room.bus, SERVICE, (struct shmd_publisher_options){0});
         struct shmd_subscriber_options options = {.on_sample = open_and_close, .user = &room};
 
-        subscribe(room.bus, options);
+        stamped_subscribe(room.bus, SERVICE, options);
         options.on_sample = on_sample;
-        room.subscriber = subscribe(room.bus, options);
+        room.subscriber = stamped_subscribe(room.bus, SERVICE, options);
         for (uint64_t n = 1; n <= 20; n++) {
                 stamped_publish(publisher, n);
                 must_equal(shmd_wait(room.bus, (int64_t)PATIENCE_NS), 1);
