@@ -54,11 +54,6 @@ void doorbell_init(struct doorbell *doorbell, uint32_t tag, uint64_t *fence_mode
         doorbell->fence_mode = fence_mode;
 }
 
-static const uint64_t *board_counter(const struct watched_board *board)
-{
-        return &((const struct board *)board->memory.base)->counter;
-}
-
 struct watched_board *doorbell_watch(struct doorbell *doorbell, uint64_t id, int fd)
 {
         struct watched_board *board;
@@ -85,7 +80,8 @@ struct watched_board *doorbell_watch(struct doorbell *doorbell, uint64_t id, int
          * ACQUIRE: read before the armed word of the member for which the board is watched; an
          * arming after this look moves the counter again. Partner: doorbell_bump().
          */
-        board->seen = load_acquire(board_counter(board));
+        board->counter = &((const struct board *)board->memory.base)->counter;
+        board->seen = load_acquire(board->counter);
         list_append(&doorbell->boards, &board->link);
         return board;
 }
@@ -201,7 +197,7 @@ static bool look_at_boards(struct doorbell *doorbell, uint64_t chunk_offset, uin
         list_for_each (&doorbell->boards, link) {
                 struct watched_board *board = list_entry(link, struct watched_board, link);
                 /* ACQUIRE: who has bumped it has armed before. Partner: doorbell_bump(). */
-                uint64_t counter = load_acquire(board_counter(board));
+                uint64_t counter = load_acquire(board->counter);
 
                 if (counter == board->seen)
                         continue;

@@ -39,6 +39,7 @@
 
 #include <shmd/shmd.h>
 
+#include "atomic.h"
 #include "layout.h"
 #include "list.h"
 #include "ring.h"
@@ -61,7 +62,8 @@ struct watched_board {
         uint64_t id;
         unsigned n_members;
         struct segment memory;
-        uint64_t seen; /* its counter, when members were last scanned */
+        const uint64_t *counter; /* in the memory */
+        uint64_t seen;           /* what it was when members were last scanned */
 };
 
 /* A subscription that a publisher knows. */
@@ -98,6 +100,28 @@ void doorbell_unwatch(struct watched_board *board);
  * -ENOMEM. `next` is the message to be committed next. */
 int doorbell_attach(struct doorbell *doorbell, struct member *member, uint64_t next);
 void doorbell_detach(struct doorbell *doorbell, struct member *member);
+
+/* Whether any board has moved since its members were last scanned. */
+static inline bool doorbell_has_moved(const struct doorbell *doorbell)
+{
+        list_for_each (&doorbell->boards, link) {
+                const struct watched_board *board = list_entry(link, struct watched_board, link);
+
+                /* ACQUIRE: who has bumped it has armed before. Partner: doorbell_bump(). */
+                if (load_acquire(board->counter) != board->seen)
+                        return true;
+        }
+        return false;
+}
+
+/* Whether doorbell_after_commit() has nothing to do: to be asked first, since it nearly always has
+ * not. */
+static inline bool doorbell_is_quiet(const struct doorbell *doorbell)
+{
+        /* P2 is done by who arms, with membarrier (A3). */
+        fence_compiler();
+        return doorbell->is_asym && !doorbell_has_moved(doorbell);
+}
 
 /* After a commit: rings for whoever sleeps. `chunk_offset` and `sequence` go into the frames. */
 void doorbell_after_commit(struct doorbell *doorbell, uint64_t chunk_offset, uint64_t sequence);

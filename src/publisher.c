@@ -16,6 +16,7 @@
 #include "atomic.h"
 #include "connection.h"
 #include "error.h"
+#include "ring-publish.h"
 #include "type.h"
 #include "util.h"
 #include "wire.h"
@@ -284,24 +285,30 @@ static inline void hear_broker(struct shmd *bus)
                 connection_intake(bus);
 }
 
-static void reclaim(struct shmd_publisher *publisher)
+/* True: once more. */
+static bool reclaim_some(struct shmd_publisher *publisher)
 {
         struct ring_writer *ring = &publisher->ring;
         const struct doorbell *doorbell = &publisher->doorbell;
 
-        if (!ring->n_retired)
-                return;
         ring_reclaim_begin(ring);
         /* Not optional: a subscriber may hold before it is known here (G4). */
         hear_broker(publisher->bus);
         if (publisher->n_missing) {
                 connection_intake(publisher->bus); /* asks again */
                 if (publisher->n_missing)
-                        return;
+                        return false;
         }
         for (uint32_t i = 0; i < doorbell->n_members; i++)
                 ring_reclaim_mark(ring, &doorbell->members[i]->row);
-        ring_reclaim_end(ring);
+        return ring_reclaim_end(ring);
+}
+
+/* Not part of what is inlined for each sample. */
+static __attribute__((noinline)) void reclaim(struct shmd_publisher *publisher)
+{
+        while (publisher->ring.n_retired && reclaim_some(publisher))
+                ;
 }
 
 static int no_loan(struct shmd_publisher *publisher)
@@ -382,9 +389,10 @@ static int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
                                  ring->geometry.payload_max);
         end_loan(publisher, data);
         ring_commit(ring, chunk, size);
-        doorbell_after_commit(&publisher->doorbell,
-                              ring->geometry.chunks_offset + ring->geometry.stride * chunk,
-                              ring->next - 1);
+        if (!doorbell_is_quiet(&publisher->doorbell))
+                doorbell_after_commit(&publisher->doorbell,
+                                      ring->geometry.chunks_offset + ring->geometry.stride * chunk,
+                                      ring->next - 1);
         hear_broker(publisher->bus);
         ring_announce(ring);
         if (__builtin_expect(ring->announced == RING_NONE, 0)) {

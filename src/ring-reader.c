@@ -8,27 +8,22 @@
 #include <string.h>
 
 #include "atomic.h"
-#include "ring.h"
-#include "slot.h"
+#include "ring-take.h"
+
+const struct chunk_header ring_nowhere = {.sequence = UINT64_MAX};
 
 void ring_reader_init(struct ring_reader *reader, const struct ring_geometry *geometry,
                       const void *segment, uint32_t tag, uint64_t next)
 {
         memset(reader, 0, sizeof(*reader));
         reader->geometry = *geometry;
-        reader->segment = segment;
-        reader->slots = (const uint64_t *)(const void *)(reader->segment + geometry->slots_offset);
+        reader->chunks = (const unsigned char *)segment + geometry->chunks_offset;
+        reader->slots = (const uint64_t *)(const void *)((const unsigned char *)segment +
+                                                         geometry->slots_offset);
         reader->tag = tag;
         reader->next = next;
-        reader->watched = RING_NONE;
-        reader->good = geometry->depth;
-}
-
-static const struct chunk_header *reader_chunk(const struct ring_reader *reader, uint32_t chunk)
-{
-        return (const struct chunk_header *)(const void *)(reader->segment +
-                                                           reader->geometry.chunks_offset +
-                                                           reader->geometry.stride * chunk);
+        reader->resumed = next - geometry->depth; /* the first overrun needs no margin */
+        ring_watch(reader, RING_NONE);
 }
 
 static uint64_t reader_slot(const struct ring_reader *reader, uint64_t n)
@@ -128,14 +123,14 @@ static enum ring_look look(struct ring_reader *reader)
                 uint32_t chunk = slot_chunk(word, reader->geometry.n_chunks);
                 bool is_announced = slot_lap(word) == lap;
 
-                reader->watched = RING_NONE;
+                ring_watch(reader, RING_NONE);
                 if (!is_announced && slot_lap(word) != lap_before(n, reader->geometry.capacity))
                         return LOOK_OVERRUN;
                 if (chunk == RING_NONE)
                         return is_announced ? LOOK_OVERRUN : LOOK_EMPTY;
                 sequence = reader_sequence(reader, chunk);
                 if (is_announced || sequence == n)
-                        reader->watched = chunk;
+                        ring_watch(reader, chunk);
                 if (sequence == n)
                         return LOOK_READY;
                 if (!is_past(sequence, n))
@@ -143,7 +138,7 @@ static enum ring_look look(struct ring_reader *reader)
                 if (reader_slot(reader, n) == word)
                         return LOOK_OVERRUN;
         }
-        reader->watched = RING_NONE;
+        ring_watch(reader, RING_NONE);
         return LOOK_EMPTY; /* the writer is faster than our looks: the next call finds out */
 }
 
@@ -154,14 +149,11 @@ static enum ring_look look(struct ring_reader *reader)
  */
 static enum ring_look look_again(struct ring_reader *reader)
 {
-        uint64_t sequence;
+        uint64_t seen = ring_look(reader);
 
-        if (reader->watched == RING_NONE)
-                return look(reader);
-        sequence = reader_sequence(reader, reader->watched);
-        if (sequence == reader->next)
+        if (ring_is_there(reader, seen))
                 return LOOK_READY;
-        return is_past(sequence, reader->next) ? look(reader) : LOOK_EMPTY;
+        return ring_is_quiet(reader, seen) ? LOOK_EMPTY : look(reader);
 }
 
 /*
@@ -175,19 +167,19 @@ static bool skip(struct ring_reader *reader)
 
         if (newest <= reader->next)
                 return false;
-        if (reader->good >= depth)
+        if (reader->next - reader->resumed >= depth)
                 reader->margin = 0;
         else
                 reader->margin = reader->margin ? reader->margin * 2 : 1;
         if (reader->margin > depth / 2)
                 reader->margin = depth / 2;
-        reader->good = 0;
         target = (newest >= depth ? newest - depth + 1 : 1) + reader->margin;
         if (target <= reader->next)
                 target = reader->next + 1;
         reader->lost += target - reader->next;
         reader->next = target;
-        reader->watched = RING_NONE;
+        reader->resumed = target;
+        ring_watch(reader, RING_NONE);
         return true;
 }
 
@@ -206,38 +198,6 @@ bool ring_ready(struct ring_reader *reader)
         return true; /* it is being overrun: worth a take */
 }
 
-/* Holds the watched chunk, which had sequence `next`. False: it was reclaimed meanwhile. */
-static bool hold_watched(struct ring_reader *reader, uint64_t *hold, struct ring_sample *sample)
-{
-        const struct chunk_header *header = reader_chunk(reader, reader->watched);
-
-        /*
-         * FENCE: the hold comes before the second look at the sequence. Partner: the fence in
-         * ring_reclaim_begin() (G2).
-         */
-        store_then_fence(hold, (uint64_t)reader->tag << 32 | reader->watched);
-        /* ACQUIRE: as in look(); the sample is read after this look. */
-        if (load_acquire(&header->sequence) != reader->next) {
-                store_relaxed(hold, 0); /* nothing was read: nothing to order */
-                return false;
-        }
-        sample->data = (const unsigned char *)header + reader->geometry.payload_offset;
-        sample->size = load_relaxed(&header->size); /* ordered by the look above */
-        if (sample->size > reader->geometry.payload_max)
-                sample->size = reader->geometry.payload_max;
-        sample->sequence = reader->next;
-        sample->lost = reader->lost;
-        reader->next++;
-        reader->lost = 0;
-        reader->good++;
-        /* Where the writer meant the next message to go when it committed this one. Fetched now,
-         * the line is here when the caller comes back for it. */
-        reader->watched = slot_chunk(load_relaxed(&header->next), reader->geometry.n_chunks);
-        if (reader->watched != RING_NONE)
-                __builtin_prefetch(reader_chunk(reader, reader->watched));
-        return true;
-}
-
 bool ring_take(struct ring_reader *reader, uint64_t *hold, struct ring_sample *sample)
 {
         for (int i = 0; i < OVERRUNS_A_CALL; i++) {
@@ -245,7 +205,7 @@ bool ring_take(struct ring_reader *reader, uint64_t *hold, struct ring_sample *s
 
                 if (found == LOOK_EMPTY || (found == LOOK_OVERRUN && !skip(reader)))
                         return false;
-                if (found == LOOK_READY && hold_watched(reader, hold, sample))
+                if (found == LOOK_READY && ring_hold(reader, hold, sample))
                         return true;
         }
         return false;

@@ -14,7 +14,7 @@
  *            loan, announce             commit                n - depth is overtaken
  *    free ------------------> prepared --------> published ------------------------> retired
  *      ^                         |                                                      |
- *      |        discard          |                    reclaim: sequence = gone, fence,  |
+ *      |        discard          |                    sequence = gone; reclaim: fence,  |
  *      +-------------------------+                    nobody holds it                   |
  *      +--------------------------------------------------------------------------------+
  *
@@ -80,7 +80,7 @@ struct ring_row {
 
 struct ring_writer {
         struct ring_geometry geometry;
-        unsigned char *segment;
+        unsigned char *chunks; /* the first one */
         uint64_t *slots;
         uint64_t next;            /* the message to be committed next */
         uint32_t tag;             /* names this writer in holds */
@@ -89,8 +89,10 @@ struct ring_writer {
         uint32_t *published;      /* [capacity] chunk of message n at n % capacity */
         uint32_t *free;           /* [n_chunks] a queue: first in, first out */
         uint32_t free_first, n_free;
-        uint32_t *retired; /* [n_chunks] */
+        uint32_t *retired; /* [n_chunks] the marked ones first, then the oldest */
         uint32_t n_retired;
+        uint32_t n_marked;    /* of the retired ones */
+        uint32_t n_kept;      /* of the marked ones: held when last looked at */
         uint64_t *message;    /* [n_chunks] the last that was committed there */
         unsigned char *state; /* [n_chunks] enum ring_state */
 };
@@ -103,45 +105,39 @@ uint64_t ring_scratch_size(const struct ring_geometry *geometry);
 void ring_writer_init(struct ring_writer *writer, const struct ring_geometry *geometry,
                       void *segment, void *scratch, uint32_t tag, uint64_t first);
 
-/* Lends a chunk, or RING_NONE: none is free, call ring_reclaim_*() first. */
-uint32_t ring_loan(struct ring_writer *writer);
+/* What is done for each sample is in ring-publish.h: ring_loan(), ring_payload(), ring_commit() and
+ * ring_announce(). */
 
-/* Where a sample goes, and back; ring_chunk_of() gives RING_NONE for what is not on loan. */
-void *ring_payload(const struct ring_writer *writer, uint32_t chunk);
+/* The chunk in which a sample is on loan, or RING_NONE. */
 uint32_t ring_chunk_of(const struct ring_writer *writer, const void *payload);
-
-/* Publishes a loaned chunk as the next message, and chooses the one after it, if one is free;
- * ring_announce() must follow. */
-void ring_commit(struct ring_writer *writer, uint32_t chunk, uint64_t size);
-
-/* Announces the next message's chunk, if one is free. */
-void ring_announce(struct ring_writer *writer);
 
 /* Takes a loaned chunk back. */
 void ring_discard(struct ring_writer *writer, uint32_t chunk);
 
 /*
- * Reclaims, in three steps. ring_reclaim_begin() marks what is retired and fences. Then the
- * caller takes in every subscriber that has been introduced to it (a reader may hold before the
- * writer knows it; the introduction was raised before the reader had the segment).
- * ring_reclaim_mark() for each row; ring_reclaim_end() frees what none of them holds.
+ * Reclaims, in three steps. ring_reclaim_begin() sees to it that some of what is retired is marked,
+ * and fences. Then the caller takes in every subscriber that has been introduced to it (a reader
+ * may hold before the writer knows it; the introduction was raised before the reader had the
+ * segment). ring_reclaim_mark() for each row; ring_reclaim_end() frees what none of them holds.
+ * True: nothing was freed, but more can be marked; reclaim once more.
  */
 void ring_reclaim_begin(struct ring_writer *writer);
 void ring_reclaim_mark(struct ring_writer *writer, const struct ring_row *row);
-void ring_reclaim_end(struct ring_writer *writer);
+bool ring_reclaim_end(struct ring_writer *writer);
 
 /* ---- a reader --------------------------------------------------------------------------- */
 
 struct ring_reader {
         struct ring_geometry geometry;
-        const unsigned char *segment;
+        const unsigned char *chunks; /* the first one */
         const uint64_t *slots;
         uint64_t next;    /* the message to be taken next */
         uint64_t lost;    /* messages overrun since the last that was taken */
         uint64_t margin;  /* how far beyond the oldest to go on after an overrun */
-        uint64_t good;    /* messages taken since the last overrun */
+        uint64_t resumed; /* the message with which it went on */
         uint32_t tag;     /* the writer's */
-        uint32_t watched; /* where `next` is expected, unless its sequence says otherwise */
+        uint32_t watched; /* the chunk where `next` is expected; RING_NONE: not known */
+        const struct chunk_header *watch; /* the same; not known: one that is past all messages */
 };
 
 struct ring_sample {

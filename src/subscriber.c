@@ -12,6 +12,7 @@
 #include "atomic.h"
 #include "connection.h"
 #include "error.h"
+#include "ring-take.h"
 #include "type.h"
 #include "util.h"
 #include "wire.h"
@@ -400,56 +401,109 @@ bool subscriber_wants_membarrier(const struct shmd_subscriber *subscriber)
         return false;
 }
 
-/* Nothing was there. Looks after what polling alone would never see. */
-static int nothing_there(struct shmd_subscriber *subscriber)
+/* Looks after what polling alone would never see. */
+static __attribute__((noinline)) int look_after(struct shmd_subscriber *subscriber)
 {
         struct shmd *bus = subscriber->bus;
 
         if (subscriber->n_gone)
                 detach_gone(subscriber);
-        if (++subscriber->empty_takes % EMPTY_TAKES_A_LOOK == 0 &&
-            /* ACQUIRE: as in connection_intake(), which reads the messages. */
-            (load_acquire(bus->word) != bus->seen_word || !list_empty(&bus->missing)))
+        /* ACQUIRE: as in connection_intake(), which reads the messages. */
+        if (load_acquire(bus->word) != bus->seen_word || !list_empty(&bus->missing))
                 connection_intake(bus);
         return 0;
 }
 
+static inline int nothing_there(struct shmd_subscriber *subscriber)
+{
+        if (++subscriber->empty_takes % EMPTY_TAKES_A_LOOK && !subscriber->n_gone)
+                return 0;
+        return look_after(subscriber);
+}
+
+/* Notes what was taken from a publisher into hold `index`. */
+static inline void note_taken(struct shmd_subscriber *subscriber, struct attachment *attachment,
+                              uint32_t index, const struct ring_sample *found,
+                              struct shmd_sample *sample)
+{
+        struct held *held = &subscriber->held[index];
+
+        sample->data = found->data;
+        sample->size = found->size;
+        sample->sequence = found->sequence;
+        sample->lost = found->lost;
+        sample->publisher = attachment->peer.id;
+        sample->hold = index + 1;
+        held->attachment = attachment;
+        held->sequence = found->sequence;
+        attachment->n_held++;
+        subscriber->n_free_holds--;
+        subscriber->taken++;
+        subscriber->lost += found->lost;
+}
+
+static inline struct attachment *next_in_turn(struct shmd_subscriber *subscriber)
+{
+        if (++subscriber->turn >= subscriber->n_attachments)
+                subscriber->turn = 0;
+        return subscriber->attachments[subscriber->turn];
+}
+
+/* Whatever the first look could not decide: finds and takes a sample, if there is one. */
+static __attribute__((noinline)) int take_thoroughly(struct shmd_subscriber *subscriber,
+                                                     struct shmd_sample *sample)
+{
+        uint32_t index = subscriber->free_holds[subscriber->n_free_holds - 1];
+        struct ring_sample found;
+
+        for (uint32_t i = 0; i < subscriber->n_attachments; i++) {
+                struct attachment *attachment = next_in_turn(subscriber);
+
+                if (attachment->n_held >= attachment->holds ||
+                    !ring_take(&attachment->ring, &subscriber->holds[index], &found))
+                        continue;
+                note_taken(subscriber, attachment, index, &found, sample);
+                return 1;
+        }
+        return nothing_there(subscriber);
+}
+
+static __attribute__((noinline, cold)) int no_hold(const struct shmd_subscriber *subscriber)
+{
+        return error_set(-ENOBUFS,
+                         "service %s: %u samples are held, as many as were asked for (holds)",
+                         subscriber->service, subscriber->n_holds);
+}
+
+/*
+ * What stands between a commit and the reader's own work, and what a poll in vain costs, is this
+ * function alone: it calls nothing, so that it has no registers to save.
+ */
 int shmd_take(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 {
-        uint32_t n = subscriber->n_attachments, index;
-        struct ring_sample found;
         int code = connection_guard(subscriber->bus);
 
         if (code < 0)
                 return code;
         if (!subscriber->n_free_holds)
-                return error_set(-ENOBUFS,
-                                 "service %s: %u samples are held, as many as were asked for "
-                                 "(holds)",
-                                 subscriber->service, subscriber->n_holds);
-        index = subscriber->free_holds[subscriber->n_free_holds - 1];
-        for (uint32_t i = 0; i < n; i++) {
-                struct attachment *attachment;
+                return no_hold(subscriber);
+        for (uint32_t i = 0; i < subscriber->n_attachments; i++) {
+                struct attachment *attachment = next_in_turn(subscriber);
+                uint64_t seen = ring_look(&attachment->ring);
 
-                if (++subscriber->turn >= n)
-                        subscriber->turn = 0;
-                attachment = subscriber->attachments[subscriber->turn];
-                if (attachment->n_held >= attachment->holds ||
-                    !ring_take(&attachment->ring, &subscriber->holds[index], &found))
+                if (attachment->n_held >= attachment->holds)
                         continue;
-                subscriber->n_free_holds--;
-                attachment->n_held++;
-                subscriber->held[index].attachment = attachment;
-                subscriber->held[index].sequence = found.sequence;
-                subscriber->taken++;
-                subscriber->lost += found.lost;
-                sample->data = found.data;
-                sample->size = found.size;
-                sample->sequence = found.sequence;
-                sample->lost = found.lost;
-                sample->publisher = attachment->peer.id;
-                sample->hold = index + 1;
-                return 1;
+                if (ring_is_there(&attachment->ring, seen)) {
+                        uint32_t index = subscriber->free_holds[subscriber->n_free_holds - 1];
+                        struct ring_sample found;
+
+                        if (!ring_hold(&attachment->ring, &subscriber->holds[index], &found))
+                                return take_thoroughly(subscriber, sample);
+                        note_taken(subscriber, attachment, index, &found, sample);
+                        return 1;
+                }
+                if (!ring_is_quiet(&attachment->ring, seen))
+                        return take_thoroughly(subscriber, sample);
         }
         return nothing_there(subscriber);
 }

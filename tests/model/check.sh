@@ -7,7 +7,7 @@
 # 0: all is as expected. 1: it is not. 77: spin isn't installed.
 set -u
 
-here=$(cd "${0%/*}" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
 only=${1:-}
 compiler=${CC:-cc}
 memory=3000 # MiB that a search may take

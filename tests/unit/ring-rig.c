@@ -43,10 +43,11 @@ void rig_close(struct rig *rig)
 
 void rig_reclaim(struct rig *rig)
 {
-        ring_reclaim_begin(&rig->writer);
-        for (uint32_t i = 0; i < rig->n_rows; i++)
-                ring_reclaim_mark(&rig->writer, &rig->rows[i]);
-        ring_reclaim_end(&rig->writer);
+        do {
+                ring_reclaim_begin(&rig->writer);
+                for (uint32_t i = 0; i < rig->n_rows; i++)
+                        ring_reclaim_mark(&rig->writer, &rig->rows[i]);
+        } while (ring_reclaim_end(&rig->writer));
 }
 
 uint32_t rig_loan(struct rig *rig)

@@ -9,7 +9,7 @@
 #ifndef SHMD_TESTS_RING_RIG_H
 #define SHMD_TESTS_RING_RIG_H
 
-#include "ring.h"
+#include "ring-publish.h"
 
 #define RIG_TAG       7u
 #define RIG_ROWS_MAX  4u

@@ -94,11 +94,12 @@ static void reclaim(struct author *author)
 {
         struct ring_writer *writer = &author->stage->rig.writer;
 
-        ring_reclaim_begin(writer);
-        hear_introductions(author);
-        for (uint32_t i = 0; i < author->n_rows; i++)
-                ring_reclaim_mark(writer, &author->rows[i]);
-        ring_reclaim_end(writer);
+        do {
+                ring_reclaim_begin(writer);
+                hear_introductions(author);
+                for (uint32_t i = 0; i < author->n_rows; i++)
+                        ring_reclaim_mark(writer, &author->rows[i]);
+        } while (ring_reclaim_end(writer));
 }
 
 static uint32_t lend(struct author *author)

@@ -294,8 +294,30 @@ static void sample_that_is_held_outlives_the_depth(void **unused)
         rig_close(&rig);
 }
 
-/* All holds and all loans taken, in any order: there is always a chunk to lend and one to announce.
- */
+/* Marked ahead of time and held. */
+static void loan_reclaims_what_was_not_marked_when_all_that_was_is_held(void **unused)
+{
+        OPEN(.depth = 1, .loans = 1, .rows = 1, .holds = 6);
+        struct rig_follower follower;
+        struct ring_sample sample;
+        uint32_t n_held = 0;
+
+        rig_follow_from(&rig, &follower, 1);
+        for (; rig.writer.n_free; n_held += n_held < MARKS_AT_ONCE) {
+                rig_send(&rig);
+                if (n_held < MARKS_AT_ONCE)
+                        assert_true(rig_take(&rig, &follower, &rig.holds[0][n_held], &sample));
+        }
+        assert_int_equal(rig.writer.n_marked, MARKS_AT_ONCE);
+        assert_true(rig.writer.n_retired > MARKS_AT_ONCE);
+        assert_int_not_equal(rig_loan(&rig), RING_NONE); /* the announced one */
+        rig_reclaim(&rig);
+        assert_int_equal(rig.writer.n_kept, MARKS_AT_ONCE);
+        assert_true(rig.writer.n_free > 0);
+        rig_close(&rig);
+}
+
+/* All holds and all loans taken, in any order: there is still a chunk to lend and to announce. */
 static void writer_with_exactly_the_budget_never_runs_out(void **unused)
 {
         uint64_t state = 4;
@@ -563,6 +585,7 @@ int main(void)
                 cmocka_unit_test(everything_committed_is_taken_or_counted_as_lost),
                 cmocka_unit_test(depth_of_one_keeps_one),
                 cmocka_unit_test(sample_that_is_held_outlives_the_depth),
+                cmocka_unit_test(loan_reclaims_what_was_not_marked_when_all_that_was_is_held),
                 cmocka_unit_test(writer_with_exactly_the_budget_never_runs_out),
                 cmocka_unit_test(writer_with_fewer_chunks_gets_one_as_soon_as_one_is_let_go),
                 cmocka_unit_test(chunks_are_used_in_a_steady_order),
