@@ -381,8 +381,12 @@ bool subscriber_ready(struct shmd_subscriber *subscriber)
                 return false;
         for (uint32_t i = 0; i < subscriber->n_attachments; i++) {
                 struct attachment *attachment = subscriber->attachments[i];
+                uint64_t seen = ring_look(&attachment->ring);
 
-                if (attachment->n_held < attachment->holds && ring_ready(&attachment->ring))
+                if (attachment->n_held >= attachment->holds ||
+                    ring_is_quiet(&attachment->ring, seen))
+                        continue;
+                if (ring_is_there(&attachment->ring, seen) || ring_ready(&attachment->ring))
                         return true;
         }
         return false;

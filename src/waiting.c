@@ -405,22 +405,27 @@ static bool has_news(const struct shmd *bus)
         return bus->peers_changed || (!bus->is_connected && !bus->is_loss_told);
 }
 
-/* Looks until something is there or `until`; true if something is. */
+/* Looks some times, which takes less than SPIN_TRY_NS; true if something is there. */
+static bool look_for_a_turn(struct shmd *bus)
+{
+        int i = 0;
+
+        for (; i < LOOKS_A_TURN && !anything_ready(bus); i++)
+                spin_pause();
+        return i < LOOKS_A_TURN;
+}
+
+/* The same, until `until`. */
 static bool spin(struct shmd *bus, uint64_t until)
 {
-        do {
-                for (int i = 0; i < LOOKS_A_TURN; i++) {
-                        if (anything_ready(bus))
-                                return true;
-                        spin_pause();
-                }
+        while (!look_for_a_turn(bus)) {
                 /* ACQUIRE: as in connection_intake(), which reads the messages. */
                 if (load_acquire(bus->word) != bus->seen_word)
                         connection_intake(bus);
-                if (has_news(bus))
+                if (has_news(bus) || now_ns() >= until)
                         return false;
-        } while (now_ns() < until);
-        return false;
+        }
+        return true;
 }
 
 static uint64_t spin_budget(const struct shmd *bus)
@@ -491,10 +496,8 @@ static int sleep_once(struct shmd *bus, uint64_t deadline)
 }
 
 /* Waits until something is ready. 1; 0: time is over or there is news; -EINTR. */
-static int await(struct shmd *bus, uint64_t begin, uint64_t deadline)
+static int await_until(struct shmd *bus, uint64_t budget, uint64_t begin, uint64_t deadline)
 {
-        uint64_t budget = spin_budget(bus);
-
         if (budget && spin(bus, begin + budget < deadline ? begin + budget : deadline))
                 return 1;
         while (!has_news(bus)) {
@@ -521,30 +524,40 @@ static int await(struct shmd *bus, uint64_t begin, uint64_t deadline)
         return 0;
 }
 
+static int await(struct shmd *bus, int64_t timeout_ns)
+{
+        uint64_t begin, lasted = 0, deadline = UINT64_MAX, budget = spin_budget(bus);
+        int code = 1;
+
+        /* Without the clock: who waits for an answer that comes at once would wait for it, too. */
+        if (budget < SPIN_TRY_NS || (uint64_t)timeout_ns < SPIN_TRY_NS || !look_for_a_turn(bus)) {
+                begin = now_ns();
+                if (timeout_ns > 0)
+                        deadline = begin + (uint64_t)timeout_ns;
+                code = await_until(bus, budget, begin, deadline);
+                lasted = now_ns() - begin;
+        }
+        if (code > 0 && !bus->spin_ns)
+                bus->usual_ns = (7 * bus->usual_ns + lasted) / 8;
+        return code;
+}
+
 int shmd_wait(struct shmd *bus, int64_t timeout_ns)
 {
-        uint64_t begin, deadline = UINT64_MAX;
         int code = check_private(bus, "shmd_wait");
 
         if (code < 0)
                 return code;
         if (timeout_ns < SHMD_FOREVER)
-                return error_set(-EINVAL, "shmd_wait: a time-out of %lld ns",
-                                 (long long)timeout_ns);
+                return error_set(-EINVAL, "shmd_wait: %lld ns are no time", (long long)timeout_ns);
         /* ACQUIRE: as in connection_intake(), which reads the messages. */
         if (load_acquire(bus->word) != bus->seen_word || timeout_ns == 0)
                 connection_intake(bus);
         code = anything_ready(bus);
-        if (!code && timeout_ns && !has_news(bus)) {
-                begin = now_ns();
-                if (timeout_ns > 0)
-                        deadline = begin + (uint64_t)timeout_ns;
-                code = await(bus, begin, deadline);
-                if (code < 0)
-                        return code;
-                if (code > 0 && !bus->spin_ns)
-                        bus->usual_ns = (7 * bus->usual_ns + (now_ns() - begin)) / 8;
-        }
+        if (!code && timeout_ns && !has_news(bus))
+                code = await(bus, timeout_ns);
+        if (code < 0)
+                return code;
         deliver(bus);
         return report(bus, code);
 }
