@@ -13,9 +13,9 @@
 /* For each of the two loops; four of these stand beside one slice. */
 #define LOOP_NS (10 * NS_PER_MS)
 
-int baseline_init(struct baseline *baseline, struct ends *ends)
+int baseline_init(struct baseline *baseline, struct ends *ends, struct track *track)
 {
-        *baseline = (struct baseline){.ends = ends, .next = 1};
+        *baseline = (struct baseline){.ends = ends, .track = track, .next = 1};
         baseline->batches[0] = histogram_new();
         baseline->batches[1] = histogram_new();
         baseline->slice = histogram_new();
@@ -75,10 +75,16 @@ double baseline_measure(struct baseline *baseline)
 {
         double without = loop_measure(baseline, false);
         double with = loop_measure(baseline, true);
+        double floor_ns;
 
         baseline->pause = with < without;
+        floor_ns = baseline->pause ? with : without;
         histogram_merge(baseline->slice, baseline->batches[baseline->pause]);
-        return baseline->pause ? with : without;
+        if (baseline->n_floors < 2) {
+                baseline->floor_at[baseline->n_floors] = clock_ns();
+                baseline->floor_ns[baseline->n_floors++] = floor_ns;
+        }
+        return floor_ns;
 }
 
 static void ratio_add(struct baseline *baseline, double ratio)
@@ -99,6 +105,9 @@ void baseline_settle(struct baseline *baseline, bool keep, double slice_ns)
 {
         double ratio = slice_ns / batches_one_way(baseline->slice);
 
+        for (uint32_t i = 0; i < baseline->n_floors; i++)
+                track_add(baseline->track, baseline->floor_at[i], baseline->floor_ns[i], keep);
+        baseline->n_floors = 0;
         if (keep)
                 histogram_merge(baseline->kept, baseline->slice);
         if (keep && !isnan(ratio))

@@ -15,6 +15,7 @@
 
 #include "ends.h"
 #include "stats.h"
+#include "track.h"
 
 /** Round trips timed as one, of the floor and of all that spins: the clock is too coarse for one.
  */
@@ -22,6 +23,10 @@ enum { BATCH = 50 };
 
 struct baseline {
         struct ends *ends;
+        struct track *track;  /* where the states of the machine are noted, or NULL */
+        uint64_t floor_at[2]; /* of the slice that is being taken: when, and what */
+        double floor_ns[2];
+        uint32_t n_floors;
         uint64_t next;                /* number of the next round trip */
         bool pause;                   /* what was better the last time */
         struct histogram *batches[2]; /* scratch: without and with a pause */
@@ -31,8 +36,8 @@ struct baseline {
         uint32_t n_ratios, room;      /* for so many */
 };
 
-/** @return 0 or -ENOMEM. */
-int baseline_init(struct baseline *baseline, struct ends *ends);
+/** `track` may be NULL. @return 0 or -ENOMEM. */
+int baseline_init(struct baseline *baseline, struct ends *ends, struct track *track);
 void baseline_deinit(struct baseline *baseline);
 
 /** Measures for a slice's share of time. @return the one-way p50. */

@@ -9,6 +9,7 @@
  * is the least that protected memory can reach.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "clock.h"
@@ -28,7 +29,7 @@ static int readonly_create(struct link *link)
                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
         if (memory == MAP_FAILED)
-                return -errno;
+                return link_failed(link, -errno, "mmap: %s", strerror(errno));
         link->memory = memory;
         return 0;
 }

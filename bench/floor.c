@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "clock.h"
@@ -61,7 +62,7 @@ static int floor_create(struct link *link)
                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
         if (memory == MAP_FAILED)
-                return -errno;
+                return link_failed(link, -errno, "mmap: %s", strerror(errno));
         link->memory = memory;
         return 0;
 }

@@ -38,11 +38,10 @@ static const char usage[] =
         "How long it takes from nothing to the first sample: connect, advertise, subscribe,\n"
         "publish, take; beside connect and the first byte over a Unix stream socket.\n"
         "\n"
-        "  --count N      joins of each kind in each run (default: 300)\n"
-        "  --cpus A,B     the client's, the broker's and server's (default: the first two)\n"
-        "  --runs N       of which the one in the middle is shown (default: 3)\n"
-        "  --json FILE    the figures for programs as well; - is standard output\n"
-        "  --broker PATH  the shmd to start (default: the one built beside, or in $PATH)\n";
+        "  --count N           joins of each kind in each run (default: 300)\n"
+        "  --cpus A,B          the client's, the broker's and server's (default: the first two)\n"
+        "  --runs N            of which the one in the middle is shown (default: "
+        "3)\n" OUTPUTS_USAGE;
 
 /* 64 bytes, so that a join is that of an ordinary small type. */
 struct greeting {
@@ -212,13 +211,13 @@ static int measure(const struct trials *trials, const struct trial *trial, struc
         struct plan plan = {
                 .broker = trials->socket,
                 .server = {.sun_family = AF_UNIX},
-                .count = trials->options->count,
+                .count = trial->count,
         };
         struct ends_job job = {
                 .lead = client_run,
                 .follow = server_run,
                 .user = &plan,
-                .cpus = {trials->options->cpus[0], trials->options->cpus[1]},
+                .cpus = {trial->rows[0].cpus[0], trial->rows[0].cpus[1]},
                 .timeout_ns = GRACE_NS + plan.count * NS_PER_S / 10,
         };
 
@@ -226,44 +225,43 @@ static int measure(const struct trials *trials, const struct trial *trial, struc
         return ends_run(&job, &figures[0], &figures[1], reason, reason_size);
 }
 
-static void conclude(const struct trials *trials, FILE *file)
+static void conclude(const struct trial *trial, FILE *file)
 {
-        const struct trial *trial = &trials->list[0];
-
         if (trial->rows[0].reason[0])
                 return;
         fprintf(file, "\njoin: %.2f times connect and first byte over a Unix socket, by p50\n",
                 trial->rows[0].figures.p50_ns / trial->rows[1].figures.p50_ns);
 }
 
-int join_main(int argc, char **argv)
+void join_add(struct trials *trials, const struct options *options)
 {
-        struct options options = {.runs = 3, .count = 300};
-        struct trial list[1];
-        struct trials trials = {
-                .name = "join",
-                .list = list,
-                .options = &options,
-                .with_broker = true,
-                .measure = measure,
-                .conclude = conclude,
-        };
-        struct trial *trial;
-        int result = options_parse(&options, OPTION_COUNT, usage, argc, argv);
+        struct trial *trial = trials_add(trials, options);
 
-        if (result == OPTIONS_HELP)
-                return 0;
-        if (result < 0)
-                return 2;
-        trials.broker_cpu = options.cpus[1];
-        trial = trials_add(&trials);
+        trials->with_broker = true;
+        trial->measure = measure;
+        trial->conclude = conclude;
+        trial->count = options->count;
         trial->n_rows = 2;
-        trial->seconds = 2.0 * (options.count + WARM_UP) * 1.2e-3;
+        trial->seconds = 2.0 * (options->count + WARM_UP) * 1.2e-3;
         for (uint32_t r = 0; r < 2; r++) {
                 trial->rows[r].bench = "join";
                 trial->rows[r].wait = "block";
                 trial->rows[r].transport = r == 0 ? "shmd" : "unix-stream";
                 trial->rows[r].payload = r == 0 ? sizeof(struct greeting) : 1;
         }
-        return trials_run(&trials);
+}
+
+int join_main(int argc, char **argv)
+{
+        struct options options = {.runs = 3, .count = 300};
+        struct trials trials = {.name = "join", .options = &options};
+        int result = options_parse(&options, OPTION_COUNT | OPTION_RUNS | OPTION_FILES, usage, argc,
+                                   argv);
+
+        if (result == OPTIONS_HELP)
+                return 0;
+        if (result < 0)
+                return 2;
+        trials.broker_cpu = options.cpus[1];
+        return trials_run(&trials, join_add);
 }

@@ -6,15 +6,11 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "machine.h"
 #include "process.h"
 #include "roundtrip.h"
 #include "trial.h"
-
-/* Bare ones, and the rest with both touches; all with both waits. */
-enum { ROWS_MAX = 2 * (LIST_MAX + 2 * LIST_MAX * LIST_MAX) };
 
 static const char usage[] =
         "Usage: shmd-bench latency [OPTIONS]\n"
@@ -22,16 +18,21 @@ static const char usage[] =
         "How long a sample takes from one process to another: ping-pong between two processes,\n"
         "each on a CPU of its own, half of a round trip.\n"
         "\n"
-        "  --transport LIST  floor, shmd, unix-stream (default: all)\n"
-        "  --payload LIST    bytes, with K, M, G for powers of 1024 (default: 64,4K,64K,1M)\n"
-        "  --touch LIST      first: 8 bytes of each sample are written and read; all: every byte\n"
-        "                    (default: first)\n"
-        "  --wait LIST       poll: both ends spin; block: both sleep (default: poll)\n"
-        "  --cpus A,B        where the two ends run (default: the first two)\n"
-        "  --seconds N       for each row of each run (default: 2)\n"
-        "  --runs N          of which the one in the middle is shown (default: 3)\n"
-        "  --json FILE       the figures for programs as well; - is standard output\n"
-        "  --broker PATH     the shmd to start (default: the one built beside, or in $PATH)\n";
+        "  --transport LIST    floor, floor-readonly, shmd, futex, eventfd, pipe, unix-stream,\n"
+        "                      unix-dgram, unix-seqpacket, tcp, posix-mq, sysv-mq (default: all)\n"
+        "  --payload LIST      bytes, with K, M, G for powers of 1024 (default: 64,4K,64K,1M)\n"
+        "  --touch LIST        first: 8 bytes of each sample are written and read; all: every "
+        "byte\n"
+        "                      (default: first)\n"
+        "  --wait LIST         poll: both ends spin; block: both sleep, as in an event loop; bare: "
+        "in\n"
+        "                      a call that waits; adaptive: shmd_wait() as it is by default, "
+        "which\n"
+        "                      spins a little first (default: poll)\n"
+        "  --cpus A,B          where the two ends run (default: the first two)\n"
+        "  --seconds N         for each row of each run (default: 2)\n"
+        "  --runs N            of which the one in the middle is shown (default: "
+        "3)\n" OUTPUTS_USAGE;
 
 static int measure(const struct trials *trials, const struct trial *trial, struct figures *figures,
                    char *reason, uint32_t reason_size)
@@ -41,26 +42,28 @@ static int measure(const struct trials *trials, const struct trial *trial, struc
         uint64_t there = machine_memory_available();
 
         link.socket = trials->socket;
+        link.track = trials->report.track;
         link.room = there / 10 * 8;
         if (needed > link.room) {
                 snprintf(reason, reason_size, "needs %llu MiB of memory, %llu are available",
                          (unsigned long long)needed >> 20, (unsigned long long)there >> 20);
                 return -ENOMEM;
         }
-        return roundtrip_measure(&link, trials->options->cpus, trials->options->seconds, figures,
-                                 reason, reason_size);
+        return roundtrip_measure(&link, trial->rows[0].cpus, trial->seconds, figures, reason,
+                                 reason_size);
 }
 
-static void add(struct trials *trials, const struct link *link)
+static void add(struct trials *trials, const struct options *options, const struct link *link)
 {
-        struct trial *trial = trials_add(trials);
+        struct trial *trial = trials_add(trials, options);
         struct row *row = &trial->rows[0];
 
         trial->link = *link;
-        trial->seconds = trials->options->seconds;
+        trial->measure = measure;
+        trial->seconds = options->seconds;
         row->bench = "latency";
         row->transport = link->transport->name;
-        row->wait = link->wait == WAIT_POLL ? "poll" : "block";
+        row->wait = wait_name(link->wait);
         if (link->transport->is_bare)
                 return;
         row->payload = link->payload;
@@ -69,10 +72,8 @@ static void add(struct trials *trials, const struct link *link)
 }
 
 /* What has no payload has one row. */
-static void add_bare(struct trials *trials, enum wait wait)
+static void add_bare(struct trials *trials, const struct options *options, enum wait wait)
 {
-        const struct options *options = trials->options;
-
         for (uint32_t t = 0; t < options->n_transports; t++) {
                 const struct link link = {
                         .transport = options->transports[t],
@@ -82,14 +83,13 @@ static void add_bare(struct trials *trials, enum wait wait)
                 };
 
                 if (link.transport->is_bare && link.transport->waits & wait)
-                        add(trials, &link);
+                        add(trials, options, &link);
         }
 }
 
-static void add_touch(struct trials *trials, enum wait wait, enum touch touch)
+static void add_touch(struct trials *trials, const struct options *options, enum wait wait,
+                      enum touch touch)
 {
-        const struct options *options = trials->options;
-
         for (uint32_t p = 0; p < options->n_payloads; p++) {
                 for (uint32_t t = 0; t < options->n_transports; t++) {
                         const struct link link = {
@@ -100,17 +100,25 @@ static void add_touch(struct trials *trials, enum wait wait, enum touch touch)
                         };
 
                         if (!link.transport->is_bare && link.transport->waits & wait)
-                                add(trials, &link);
+                                add(trials, options, &link);
                 }
         }
 }
 
-static void add_all(struct trials *trials, enum wait wait)
+static void add_wait(struct trials *trials, const struct options *options, enum wait wait)
 {
-        add_bare(trials, wait);
+        add_bare(trials, options, wait);
         for (enum touch touch = TOUCH_FIRST; touch <= TOUCH_ALL; touch++) {
-                if (trials->options->touches & touch)
-                        add_touch(trials, wait, touch);
+                if (options->touches & touch)
+                        add_touch(trials, options, wait, touch);
+        }
+}
+
+void latency_add(struct trials *trials, const struct options *options)
+{
+        for (uint32_t i = 0; wait_names[i]; i++) {
+                if (options->waits & 1u << i)
+                        add_wait(trials, options, (enum wait)(1u << i));
         }
 }
 
@@ -134,32 +142,17 @@ int latency_main(int argc, char **argv)
                 .seconds = 2,
                 .runs = 3,
         };
-        struct trials trials = {
-                .name = "latency",
-                .options = &options,
-                .broker_cpu = CPU_ANY,
-                .measure = measure,
-        };
+        struct trials trials = {.name = "latency", .options = &options, .broker_cpu = CPU_ANY};
         int result;
 
-        for (uint32_t i = 0; transports[i]; i++)
-                options.transports[options.n_transports++] = transports[i];
+        options_all_transports(&options);
         result = options_parse(&options,
                                OPTION_TRANSPORT | OPTION_PAYLOAD | OPTION_TOUCH | OPTION_WAIT |
-                                       OPTION_SECONDS,
+                                       OPTION_SECONDS | OPTION_RUNS | OPTION_FILES,
                                usage, argc, argv);
         if (result == OPTIONS_HELP)
                 return 0;
         if (result < 0 || poll_check(&options) < 0)
                 return 2;
-        trials.list = calloc(ROWS_MAX, sizeof(*trials.list));
-        if (!trials.list)
-                return 1;
-        if (options.waits & WAIT_POLL)
-                add_all(&trials, WAIT_POLL);
-        if (options.waits & WAIT_BLOCK)
-                add_all(&trials, WAIT_BLOCK);
-        result = trials_run(&trials);
-        free(trials.list);
-        return result;
+        return trials_run(&trials, latency_add);
 }

@@ -16,9 +16,11 @@ static const char usage[] =
         "Measures shmd on this machine, each time beside the least that is possible there: the\n"
         "floor, two atomics in shared memory.\n"
         "\n"
+        "  all       all that follows, in one go\n"
         "  latency   how long a sample takes to another process, by shmd and by others\n"
         "  publish   what publishing costs the publisher, with few and many subscribers\n"
         "  join      how long it takes from nothing to the first sample\n"
+        "  doctor    what on this machine costs latency\n"
         "\n"
         "shmd-bench COMMAND --help lists the options of each; --version says which library\n"
         "is measured. A broker of its own is started for the time of the measurement.\n";
@@ -27,9 +29,8 @@ static const struct command {
         const char *name;
         int (*run)(int argc, char **argv);
 } commands[] = {
-        {"latency", latency_main},
-        {"publish", publish_main},
-        {"join", join_main},
+        {"all", all_main},   {"latency", latency_main}, {"publish", publish_main},
+        {"join", join_main}, {"doctor", doctor_main},
 };
 
 int main(int argc, char **argv)

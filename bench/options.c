@@ -89,16 +89,21 @@ static int number_take(const struct parser *parser, const char *text, bool units
         return 0;
 }
 
+/* One of `words`, which NULL ends; the first is bit 0. */
 static int choice_take(const struct parser *parser, const char *item, const char *const *words,
                        unsigned *bits)
 {
-        for (unsigned i = 0; i < 2; i++) {
+        char all[96] = "";
+
+        for (unsigned i = 0; words[i]; i++) {
                 if (strcmp(item, words[i]) == 0) {
                         *bits |= 1u << i;
                         return 0;
                 }
+                snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "",
+                         words[i]);
         }
-        return complain(parser, "\"%s\" is neither %s nor %s", item, words[0], words[1]);
+        return complain(parser, "\"%s\" is none of %s", item, all);
 }
 
 static int transport_item(const struct parser *parser, const char *item)
@@ -141,21 +146,19 @@ static int subscribers_item(const struct parser *parser, const char *item)
 
 static int touch_item(const struct parser *parser, const char *item)
 {
-        static const char *const words[] = {"first", "all"};
+        static const char *const words[] = {"first", "all", NULL};
 
         return choice_take(parser, item, words, &parser->options->touches);
 }
 
 static int wait_item(const struct parser *parser, const char *item)
 {
-        static const char *const words[] = {"poll", "block"};
-
-        return choice_take(parser, item, words, &parser->options->waits);
+        return choice_take(parser, item, wait_names, &parser->options->waits);
 }
 
 static int readers_item(const struct parser *parser, const char *item)
 {
-        static const char *const words[] = {"idle", "poll"};
+        static const char *const words[] = {"idle", "poll", NULL};
 
         return choice_take(parser, item, words, &parser->options->readers);
 }
@@ -247,7 +250,31 @@ static int count_take(struct parser *parser, char *value)
 
 static int json_take(struct parser *parser, char *value)
 {
-        parser->options->json = value;
+        parser->options->outputs.json = value;
+        return 0;
+}
+
+static int csv_take(struct parser *parser, char *value)
+{
+        parser->options->outputs.csv = value;
+        return 0;
+}
+
+static int plot_take(struct parser *parser, char *value)
+{
+        parser->options->outputs.plot = value;
+        return 0;
+}
+
+static int states_take(struct parser *parser, char *value)
+{
+        parser->options->outputs.states = value;
+        return 0;
+}
+
+static int quick_take(struct parser *parser, char *value)
+{
+        parser->options->quick = true;
         return 0;
 }
 
@@ -259,9 +286,12 @@ static int broker_take(struct parser *parser, char *value)
 
 static const struct option_kind kinds[] = {
         {"cpus", 0, cpus_take},
-        {"runs", 0, runs_take},
-        {"json", 0, json_take},
-        {"broker", 0, broker_take},
+        {"runs", OPTION_RUNS, runs_take},
+        {"json", OPTION_JSON, json_take},
+        {"csv", OPTION_OUTPUTS, csv_take},
+        {"plot", OPTION_OUTPUTS, plot_take},
+        {"states", OPTION_OUTPUTS, states_take},
+        {"broker", OPTION_OUTPUTS, broker_take},
         {"transport", OPTION_TRANSPORT, transport_take},
         {"payload", OPTION_PAYLOAD, payload_take},
         {"touch", OPTION_TOUCH, touch_take},
@@ -270,6 +300,7 @@ static const struct option_kind kinds[] = {
         {"subscribers", OPTION_SUBSCRIBERS, subscribers_take},
         {"readers", OPTION_READERS, readers_take},
         {"count", OPTION_COUNT, count_take},
+        {"quick", OPTION_QUICK, quick_take},
 };
 
 enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
@@ -301,13 +332,22 @@ static int cpus_check(const struct parser *parser)
         return 0;
 }
 
+void options_all_transports(struct options *options)
+{
+        for (uint32_t i = 0; transports[i] && i < LIST_MAX; i++)
+                options->transports[options->n_transports++] = transports[i];
+}
+
 static void options_list(struct option *list, unsigned allowed)
 {
         uint32_t n = 0;
 
         for (int i = 0; i < N_KINDS; i++) {
                 if (!kinds[i].bit || kinds[i].bit & allowed)
-                        list[n++] = (struct option){kinds[i].name, required_argument, NULL, i};
+                        list[n++] = (struct option){
+                                kinds[i].name,
+                                kinds[i].bit == OPTION_QUICK ? no_argument : required_argument,
+                                NULL, i};
         }
         list[n++] = (struct option){"help", no_argument, NULL, N_KINDS};
         list[n] = (struct option){0};

@@ -7,8 +7,10 @@
 #ifndef BENCH_OPTIONS_H
 #define BENCH_OPTIONS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "report.h"
 #include "transport.h"
 
 enum {
@@ -18,7 +20,7 @@ enum {
         SUBSCRIBERS_MAX = 1024,
 };
 
-/** As `allowed`. --cpus, --runs, --json, --broker and --help always are. */
+/** As `allowed`. --cpus and --help always are. */
 enum {
         OPTION_TRANSPORT = 1 << 0,
         OPTION_PAYLOAD = 1 << 1,
@@ -28,6 +30,12 @@ enum {
         OPTION_SUBSCRIBERS = 1 << 5,
         OPTION_READERS = 1 << 6,
         OPTION_COUNT = 1 << 7,
+        OPTION_QUICK = 1 << 8,
+        OPTION_RUNS = 1 << 9,
+        OPTION_OUTPUTS =
+                1 << 10, /* --csv, --plot, --states; --broker, since all that measures has it */
+        OPTION_JSON = 1 << 11,
+        OPTION_FILES = OPTION_OUTPUTS | OPTION_JSON,
 };
 
 enum readers {
@@ -47,7 +55,8 @@ struct options {
         double seconds; /* for each row of each run */
         uint32_t runs;
         uint32_t count; /* of samples */
-        const char *json;
+        bool quick;
+        struct outputs outputs;
         const char *broker;
 };
 
@@ -55,6 +64,9 @@ enum {
         OPTIONS_GO = 0,
         OPTIONS_HELP = 1, /* --help was answered */
 };
+
+/** What is measured when none is named: all transports. */
+void options_all_transports(struct options *options);
 
 /**
  * Fills in what was given; the rest of *options is left as it is, but `cpus`, whose default are

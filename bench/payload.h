@@ -3,7 +3,8 @@
  * payload.h - what is in a sample, and who touches how much of it?
  *
  * Sample n starts with the 64-bit word n. With every byte touched all its words are n, and so are
- * its last 8 bytes, which a reader checks beside the first: a torn or stale sample shows.
+ * its last 8 bytes, which a reader checks beside the first: a torn or stale sample shows. For tests
+ * there is a third way, in which each byte depends on its place and on n, and all are compared.
  */
 #ifndef BENCH_PAYLOAD_H
 #define BENCH_PAYLOAD_H
@@ -37,14 +38,20 @@ static inline uint64_t payload_sum(const void *data, uint64_t size)
         return sum;
 }
 
+/** The third way. */
+void payload_mark(void *data, uint64_t size, uint64_t n);
+int payload_compare(struct end *end, const void *data, uint64_t n);
+
 static inline void payload_write(struct end *end, void *data, uint64_t n)
 {
         const struct link *link = end->link;
 
-        if (link->touch == TOUCH_ALL || end->fill)
-                payload_fill(data, link->payload, n);
-        else
+        if (link->touch == TOUCH_FIRST && !end->fill)
                 memcpy(data, &n, 8);
+        else if (link->touch == TOUCH_CHECK)
+                payload_mark(data, link->payload, n);
+        else
+                payload_fill(data, link->payload, n);
 }
 
 static inline int payload_read(struct end *end, const void *data, uint64_t n)
@@ -54,7 +61,9 @@ static inline int payload_read(struct end *end, const void *data, uint64_t n)
 
         memcpy(&first, data, 8);
         last = n;
-        if (link->touch == TOUCH_ALL) {
+        if (link->touch != TOUCH_FIRST) {
+                if (link->touch == TOUCH_CHECK)
+                        return payload_compare(end, data, n);
                 end->checksum += payload_sum(data, link->payload);
                 if (link->payload >= 16)
                         memcpy(&last, (const unsigned char *)data + link->payload - 8, 8);

@@ -6,14 +6,10 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "process.h"
 #include "publishing.h"
 #include "trial.h"
-
-/* Both kinds of readers, each with all payloads and numbers of subscribers. */
-enum { ROWS_MAX = 2 * LIST_MAX * LIST_MAX };
 
 static const char usage[] =
         "Usage: shmd-bench publish [OPTIONS]\n"
@@ -26,9 +22,8 @@ static const char usage[] =
         "  --payload LIST      bytes of a sample (default: 64)\n"
         "  --cpus A,B          the publisher's and the subscribers' (default: the first two)\n"
         "  --seconds N         for each row of each run (default: 2)\n"
-        "  --runs N            of which the one in the middle is shown (default: 3)\n"
-        "  --json FILE         the figures for programs as well; - is standard output\n"
-        "  --broker PATH       the shmd to start (default: the one built beside, or in $PATH)\n";
+        "  --runs N            of which the one in the middle is shown (default: "
+        "3)\n" OUTPUTS_USAGE;
 
 static int measure(const struct trials *trials, const struct trial *trial, struct figures *figures,
                    char *reason, uint32_t reason_size)
@@ -38,19 +33,22 @@ static int measure(const struct trials *trials, const struct trial *trial, struc
                 .payload = trial->rows[0].payload,
                 .n_subscribers = trial->rows[0].subscribers,
                 .readers = trial->readers,
-                .seconds = trials->options->seconds,
+                .seconds = trial->seconds,
+                .track = trials->report.track,
         };
 
-        return publishing_measure(&plan, trials->options->cpus, figures, reason, reason_size);
+        return publishing_measure(&plan, trial->rows[0].cpus, figures, reason, reason_size);
 }
 
-static void add(struct trials *trials, enum readers readers, uint32_t subscribers, uint64_t payload)
+static void add(struct trials *trials, const struct options *options, enum readers readers,
+                uint32_t subscribers, uint64_t payload)
 {
-        struct trial *trial = trials_add(trials);
+        struct trial *trial = trials_add(trials, options);
         struct row *row = &trial->rows[0];
 
+        trial->measure = measure;
         trial->readers = readers;
-        trial->seconds = trials->options->seconds;
+        trial->seconds = options->seconds;
         row->bench = "publish";
         row->transport = "shmd";
         row->touch = "first";
@@ -59,15 +57,22 @@ static void add(struct trials *trials, enum readers readers, uint32_t subscriber
         row->subscribers = subscribers;
 }
 
-static void add_all(struct trials *trials, enum readers readers)
+static void add_readers(struct trials *trials, const struct options *options, enum readers readers)
 {
-        const struct options *options = trials->options;
-
         for (uint32_t p = 0; p < options->n_payloads; p++) {
                 for (uint32_t s = 0; s < options->n_subscribers; s++)
-                        add(trials, readers, (uint32_t)options->subscribers[s],
+                        add(trials, options, readers, (uint32_t)options->subscribers[s],
                             options->payloads[p]);
         }
+}
+
+void publish_add(struct trials *trials, const struct options *options)
+{
+        trials->with_broker = true;
+        if (options->readers & READERS_IDLE)
+                add_readers(trials, options, READERS_IDLE);
+        if (options->readers & READERS_POLL)
+                add_readers(trials, options, READERS_POLL);
 }
 
 int publish_main(int argc, char **argv)
@@ -81,16 +86,11 @@ int publish_main(int argc, char **argv)
                 .seconds = 2,
                 .runs = 3,
         };
-        struct trials trials = {
-                .name = "publish",
-                .options = &options,
-                .with_broker = true,
-                .broker_cpu = CPU_ANY,
-                .measure = measure,
-        };
-        int result = options_parse(
-                &options, OPTION_SUBSCRIBERS | OPTION_READERS | OPTION_PAYLOAD | OPTION_SECONDS,
-                usage, argc, argv);
+        struct trials trials = {.name = "publish", .options = &options, .broker_cpu = CPU_ANY};
+        int result = options_parse(&options,
+                                   OPTION_SUBSCRIBERS | OPTION_READERS | OPTION_PAYLOAD |
+                                           OPTION_SECONDS | OPTION_RUNS | OPTION_FILES,
+                                   usage, argc, argv);
 
         if (result == OPTIONS_HELP)
                 return 0;
@@ -101,14 +101,5 @@ int publish_main(int argc, char **argv)
         }
         if (result < 0)
                 return 2;
-        trials.list = calloc(ROWS_MAX, sizeof(*trials.list));
-        if (!trials.list)
-                return 1;
-        if (options.readers & READERS_IDLE)
-                add_all(&trials, READERS_IDLE);
-        if (options.readers & READERS_POLL)
-                add_all(&trials, READERS_POLL);
-        result = trials_run(&trials);
-        free(trials.list);
-        return result;
+        return trials_run(&trials, publish_add);
 }

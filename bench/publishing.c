@@ -193,15 +193,16 @@ static int lead_measure(struct lead *lead, const struct publishing *plan)
 
 static int lead_run(struct ends *ends, const void *user)
 {
+        const struct publishing *plan = user;
         struct lead lead = {.ends = ends, .next = 1};
-        int result = baseline_init(&lead.baseline, ends);
+        int result = baseline_init(&lead.baseline, ends, plan->track);
 
         lead.batches = histogram_new();
         lead.kept = histogram_new();
         if (result < 0 || !lead.batches || !lead.kept)
                 result = failed(ends->reasons[0], -ENOMEM, "no memory for histograms");
         if (result >= 0)
-                result = lead_measure(&lead, user);
+                result = lead_measure(&lead, plan);
         if (result >= 0)
                 ends_order(ends, ORDER_QUIT, 0, 0);
         shmd_close(lead.bus);
@@ -276,7 +277,8 @@ static inline int take_one(struct follower *follower, struct shmd_subscriber *su
         return 1;
 }
 
-static int read_polling(struct follower *follower, const struct work *work)
+/* `idle` is a constant where this is used. */
+static inline int read_until_ordered(struct follower *follower, const struct work *work, bool idle)
 {
         uint32_t n = follower->plan->n_subscribers;
 
@@ -286,25 +288,11 @@ static int read_polling(struct follower *follower, const struct work *work)
 
                         if (result < 0)
                                 return result;
-                        if (result == 0)
+                        if (result == 0 && !idle)
                                 clock_pause();
                 }
-        }
-        return 0;
-}
-
-static int read_idle(struct follower *follower, const struct work *work)
-{
-        uint32_t n = follower->plan->n_subscribers;
-
-        while (!ends_ordered(follower->ends, work)) {
-                for (uint32_t i = 0; i < n; i++) {
-                        int result = take_one(follower, follower->subscribers[i]);
-
-                        if (result < 0)
-                                return result;
-                }
-                nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+                if (idle)
+                        nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
         }
         return 0;
 }
@@ -338,9 +326,9 @@ static int follower_run(struct ends *ends, const void *user)
                 ends_meet(ends);
         while (result >= 0 && ends_obey(ends, &work)) {
                 if (follower.plan->readers == READERS_POLL)
-                        result = read_polling(&follower, &work);
+                        result = read_until_ordered(&follower, &work, false);
                 else
-                        result = read_idle(&follower, &work);
+                        result = read_until_ordered(&follower, &work, true);
         }
         if (result >= 0 && follower.plan->readers == READERS_POLL)
                 result = follower_has_read(&follower);

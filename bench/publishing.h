@@ -9,6 +9,7 @@
 
 #include "figures.h"
 #include "options.h"
+#include "track.h"
 
 struct publishing {
         const char *socket; /* the broker's */
@@ -16,6 +17,7 @@ struct publishing {
         uint32_t n_subscribers;
         enum readers readers;
         double seconds;
+        struct track *track; /* where the floor is noted over time; or NULL */
 };
 
 /** @return 0; negative errno with a text in `reason`. */

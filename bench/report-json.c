@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * report-json.c - rows to JSON: all keys always, null for what does not apply.
+ * report-json.c - rows to JSON: all keys always, null for what does not apply. One result is one
+ * line, so that two reports can be compared line by line.
  */
 #include "report-json.h"
 
@@ -13,25 +14,24 @@
 
 #include <shmd/shmd.h>
 
+#include "clock.h"
+#include "fields.h"
+
+enum { POINTS_A_LINE = 6 };
+
 bool report_json_built(void)
 {
         return true;
 }
 
-/* Nanoseconds and ratios to three decimals: more would be noise. */
 static json_t *number(double value)
 {
-        return isnan(value) || isinf(value) ? json_null() : json_real(round(value * 1e3) / 1e3);
+        return isfinite(value) ? json_real(round(value * 1e3) / 1e3) : json_null();
 }
 
 static json_t *text(const char *value)
 {
-        return value && value[0] ? json_string(value) : json_null();
-}
-
-static json_t *count(uint64_t value)
-{
-        return value ? json_integer((json_int_t)value) : json_null();
+        return value[0] ? json_string(value) : json_null();
 }
 
 static json_t *machine_json(const struct machine *m)
@@ -47,42 +47,139 @@ static json_t *machine_json(const struct machine *m)
                          "clock_step_ns", number(m->clock.step_ns), "shmd_version", shmd_version());
 }
 
-static json_t *row_json(const struct row *row)
+static json_t *field_json(const struct field *field)
 {
-        const struct figures *f = &row->figures;
-        bool sliced = f->slices_kept + f->slices_discarded > 0;
-
-        return json_pack(
-                "{s:s, s:s, s:o, s:o, s:o, s:[i, i], s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
-                " s:o, s:o}",
-                "bench", row->bench, "transport", row->transport, "payload", count(row->payload),
-                "touch", text(row->touch), "wait", text(row->wait), "cpus", row->cpus[0],
-                row->cpus[1], "subscribers", count(row->subscribers), "samples", count(f->samples),
-                "p50_ns", number(f->p50_ns), "p90_ns", number(f->p90_ns), "p99_ns",
-                number(f->p99_ns), "p999_ns", number(f->p999_ns), "max_ns", number(f->max_ns),
-                "mean_ns", number(f->mean_ns), "floor_p50_ns", number(f->floor_p50_ns),
-                "ratio_to_floor", number(f->ratio_to_floor), "slices_discarded",
-                sliced ? json_integer(f->slices_discarded) : json_null());
+        switch (field->kind) {
+        case FIELD_NONE:
+                break;
+        case FIELD_TEXT:
+                return json_string(field->text);
+        case FIELD_COUNT:
+                return json_integer((json_int_t)field->count);
+        case FIELD_NUMBER:
+                return json_real(field->number);
+        case FIELD_PAIR:
+                return json_pack("[i, i]", field->pair[0], field->pair[1]);
+        }
+        return json_null();
 }
 
-int report_json(FILE *file, const struct machine *machine, const struct row *rows, uint32_t n_rows)
+static json_t *row_json(const struct row *row)
 {
-        json_t *results = json_array();
-        json_t *root;
+        struct field fields[N_FIELDS];
+        json_t *object = json_object();
+
+        fields_of(row, fields);
+        for (uint32_t i = 0; i < N_FIELDS; i++)
+                json_object_set_new(object, fields[i].name, field_json(&fields[i]));
+        return object;
+}
+
+static json_t *run_json(const struct report *report)
+{
+        double took_s = (double)(clock_ns() - report->track->start_ns) / NS_PER_S;
+
+        return json_pack("{s:o, s:o, s:i}", "began", text(report->began), "took_s", number(took_s),
+                         "runs", (int)report->runs);
+}
+
+/* Consumes `value`. @return 0, or -ENOMEM of a value that could not be made, or -EIO. */
+static int put(FILE *file, const char *before, json_t *value)
+{
+        int result = value ? 0 : -ENOMEM;
+
+        if (result == 0 &&
+            (fputs(before, file) == EOF ||
+             json_dumpf(value, file, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15))))
+                result = -EIO;
+        json_decref(value);
+        return result;
+}
+
+static int put_results(FILE *file, const struct row *rows, uint32_t n_rows)
+{
         int result = 0;
 
+        fputs(",\n\"results\":[", file);
         for (uint32_t i = 0; i < n_rows && result == 0; i++)
-                result = json_array_append_new(results, row_json(&rows[i]));
-        root = json_pack("{s:o, s:o}", "machine", machine_json(machine), "results", results);
-        if (result != 0 || !root) {
-                json_decref(root);
-                return -ENOMEM;
+                result = put(file, i ? ",\n" : "\n", row_json(&rows[i]));
+        fputs("\n]", file);
+        return result;
+}
+
+static int put_reasons(FILE *file, const struct row *rows, uint32_t n_rows)
+{
+        const char *before = "\n";
+        int result = 0;
+
+        fputs(",\n\"reasons\":[", file);
+        for (uint32_t i = 0; i < n_rows && result == 0; i++) {
+                if (!rows[i].reason[0])
+                        continue;
+                result = put(file, before,
+                             json_pack("{s:i, s:s}", "result", (int)i, "reason", rows[i].reason));
+                before = ",\n";
         }
-        result = json_dumpf(root, file, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
-        json_decref(root);
-        if (result != 0 || fputc('\n', file) == EOF || fflush(file) != 0)
-                return -EIO;
-        return 0;
+        fputs("\n]", file);
+        return result;
+}
+
+static int put_floor(FILE *file, const struct track *track)
+{
+        int result = 0;
+
+        fputs(",\n\"floor\":[", file);
+        for (uint32_t i = 0; i < track->n_points && result == 0; i++) {
+                const struct track_point *point = &track->points[i];
+                double at_s = (double)(point->at_ns - track->start_ns) / NS_PER_S;
+
+                result = put(file,
+                             i % POINTS_A_LINE ? ","
+                             : i               ? ",\n"
+                                               : "\n",
+                             json_pack("[o, o, b]", number(at_s), number(point->floor_ns),
+                                       (int)point->kept));
+        }
+        fputs("\n]", file);
+        return result;
+}
+
+int report_json(const struct report *report, const struct row *rows, uint32_t n_rows)
+{
+        FILE *file = report->json;
+        int result = put(file, "{\"machine\":", machine_json(&report->machine));
+
+        if (result == 0)
+                result = put_results(file, rows, n_rows);
+        if (result == 0)
+                result = put(file, ",\n\"run\":", run_json(report));
+        if (result == 0)
+                result = put_reasons(file, rows, n_rows);
+        if (result == 0)
+                result = put_floor(file, report->track);
+        fputs("}\n", file);
+        if (result == 0 && (fflush(file) != 0 || ferror(file)))
+                result = -EIO;
+        return result;
+}
+
+int diagnosis_json(FILE *file, const struct diagnosis *diagnosis, const char *const *verdicts)
+{
+        int result = 0;
+
+        fputs("{\"findings\":[", file);
+        for (uint32_t i = 0; i < diagnosis->n_findings && result == 0; i++) {
+                const struct finding *f = &diagnosis->findings[i];
+
+                result = put(file, i ? ",\n" : "\n",
+                             json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", f->name, "verdict",
+                                       verdicts[f->verdict], "now", f->now, "why", f->why, "better",
+                                       text(f->better)));
+        }
+        fputs("\n]}\n", file);
+        if (result == 0 && (fflush(file) != 0 || ferror(file)))
+                result = -EIO;
+        return result;
 }
 
 #else
@@ -92,7 +189,12 @@ bool report_json_built(void)
         return false;
 }
 
-int report_json(FILE *file, const struct machine *machine, const struct row *rows, uint32_t n_rows)
+int report_json(const struct report *report, const struct row *rows, uint32_t n_rows)
+{
+        return -ENOTSUP;
+}
+
+int diagnosis_json(FILE *file, const struct diagnosis *diagnosis, const char *const *verdicts)
 {
         return -ENOTSUP;
 }

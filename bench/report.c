@@ -8,11 +8,14 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <shmd/shmd.h>
 
+#include "report-csv.h"
 #include "report-json.h"
+#include "report-plot.h"
 
 enum { CELL = 24 };
 
@@ -108,44 +111,116 @@ void report_table(const struct report *report, const struct row *rows, uint32_t 
         fflush(report->table);
 }
 
-int report_open(struct report *report, const char *json_path, int cpu)
+/* Not truncated yet: what is there stays until there is something better. */
+static int file_open(struct report *report, const char *option, const char *path, FILE **file)
 {
-        *report = (struct report){.path = json_path, .table = stdout};
-        if (json_path && !report_json_built()) {
+        if (!path)
+                return 0;
+        if (strcmp(path, "-") == 0) {
+                *file = stdout;
+                report->table = stderr;
+                return 0;
+        }
+        *file = fopen(path, "a");
+        if (!*file) {
+                int error = errno;
+
+                fprintf(stderr, "shmd-bench: --%s %s: %s\n", option, path, strerror(error));
+                return -error;
+        }
+        return 0;
+}
+
+static int outputs_check(const struct outputs *outputs)
+{
+        if (outputs->json && !report_json_built()) {
                 fprintf(stderr, "shmd-bench: --json: this program was built without jansson; "
                                 "install it and configure anew\n");
                 return -ENOTSUP;
         }
-        if (json_path && strcmp(json_path, "-") == 0) {
-                report->json = stdout;
-                report->table = stderr;
-        } else if (json_path) {
-                /* Not truncated yet: what is there stays until there is something better. */
-                report->json = fopen(json_path, "a");
-                if (!report->json) {
-                        int error = errno;
-
-                        fprintf(stderr, "shmd-bench: --json %s: %s\n", json_path, strerror(error));
-                        return -error;
-                }
+        if (outputs->json && outputs->csv && strcmp(outputs->json, "-") == 0 &&
+            strcmp(outputs->csv, "-") == 0) {
+                fprintf(stderr, "shmd-bench: --json and --csv can't both be standard output\n");
+                return -EINVAL;
         }
-        machine_look(&report->machine, cpu);
+        if (outputs->plot && report_plot_check("plot", outputs->plot) < 0)
+                return -EINVAL;
+        if (outputs->states && report_plot_check("states", outputs->states) < 0)
+                return -EINVAL;
         return 0;
 }
 
-int report_close(struct report *report, const struct row *rows, uint32_t n_rows)
+int report_open(struct report *report, const struct outputs *outputs, int cpu, uint32_t runs)
 {
-        int result = 0;
+        time_t now = time(NULL);
+        struct tm utc;
+        int result = outputs_check(outputs);
 
-        if (!report->json)
-                return 0;
-        if (report->json != stdout && ftruncate(fileno(report->json), 0) < 0 && errno != EINVAL)
-                fprintf(stderr, "shmd-bench: --json %s: %s\n", report->path, strerror(errno));
-        result = report_json(report->json, &report->machine, rows, n_rows);
-        if (report->json != stdout && fclose(report->json) != 0 && result >= 0)
-                result = -errno;
-        report->json = NULL;
+        *report = (struct report){.outputs = outputs, .table = stdout, .runs = runs};
+        if (result >= 0)
+                result = file_open(report, "json", outputs->json, &report->json);
+        if (result >= 0)
+                result = file_open(report, "csv", outputs->csv, &report->csv);
         if (result < 0)
-                fprintf(stderr, "shmd-bench: --json %s: %s\n", report->path, strerror(-result));
+                return result;
+        if (gmtime_r(&now, &utc))
+                strftime(report->began, sizeof(report->began), "%Y-%m-%dT%H:%M:%SZ", &utc);
+        machine_look(&report->machine, cpu);
+        report->track = track_new();
+        if (!report->track) {
+                fprintf(stderr, "shmd-bench: no memory to note the floor in\n");
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+void report_close(struct report *report)
+{
+        if (report->json && report->json != stdout)
+                fclose(report->json);
+        if (report->csv && report->csv != stdout)
+                fclose(report->csv);
+        report->json = report->csv = NULL;
+        track_free(report->track);
+        report->track = NULL;
+}
+
+/* What was in the file before goes; a pipe or a terminal keeps what it has. */
+static void start_anew(FILE *file)
+{
+        if (file != stdout && ftruncate(fileno(file), 0) < 0 && errno != EINVAL)
+                fprintf(stderr, "shmd-bench: ftruncate: %s\n", strerror(errno));
+}
+
+static int written(const char *option, const char *path, int result)
+{
+        if (result < 0)
+                fprintf(stderr, "shmd-bench: --%s %s: %s\n", option, path, strerror(-result));
         return result;
+}
+
+int report_write(struct report *report, const struct row *rows, uint32_t n_rows)
+{
+        const struct outputs *outputs = report->outputs;
+        int result = 0, worst = 0;
+
+        if (report->json) {
+                start_anew(report->json);
+                result = written("json", outputs->json, report_json(report, rows, n_rows));
+                worst = result < worst ? result : worst;
+        }
+        if (report->csv) {
+                start_anew(report->csv);
+                result = written("csv", outputs->csv, report_csv(report->csv, rows, n_rows));
+                worst = result < worst ? result : worst;
+        }
+        if (outputs->plot) {
+                result = report_plot(report, rows, n_rows);
+                worst = result < worst ? result : worst;
+        }
+        if (outputs->states) {
+                result = report_plot_states(report);
+                worst = result < worst ? result : worst;
+        }
+        return worst;
 }

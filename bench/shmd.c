@@ -8,9 +8,9 @@
  * answer is on its way.
  *
  * Up to SMALL bytes the publisher has the library's defaults. Above, it keeps one sample and lends
- * one; the chunks that remain of what memory there is it is given by way of max_subscribers. They
- * matter: a publisher with no chunk to spare has to look at its subscriber's holds with each
- * sample.
+ * one, so that the chunks it goes through stay in the caches if they can, and in memory at all; a
+ * few more it is given by way of max_subscribers, if there is memory for them. They matter: a
+ * publisher with no chunk to spare has to look at its subscriber's holds with each sample.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@
 #include "payload.h"
 #include "pingpong.h"
 
-#define SMALL (1ull << 20)
+#define SMALL (256ull << 10)
 
 struct bus_end {
         struct shmd *bus;
@@ -178,8 +178,9 @@ static int pong(struct end *end, uint64_t first, uint64_t count)
 
 const struct transport transport_shmd = {
         .name = "shmd",
-        .about = "samples in place, in shared memory; block: shmd_wait() that never spins",
-        .waits = WAIT_POLL | WAIT_BLOCK,
+        .about = "samples in place, in memory that readers can't write to; block: shmd_wait() that "
+                 "never spins; adaptive: shmd_wait() as it is by default",
+        .waits = WAIT_POLL | WAIT_BLOCK | WAIT_ADAPTIVE,
         .memory = bus_memory,
         .open = bus_open,
         .close = bus_close,

@@ -5,8 +5,9 @@
  * A *trial* is what is measured as one; it gives one row, or two of things measured side by side.
  * A *run* goes through all trials once, so that rows of one run stand close together in time; then
  * comes the next. Of the runs of a trial the one in the middle is shown, whole: never a mix of
- * the figures of several. The middle is by the ratio to the floor, where there is one, or of the
- * two rows, since that is what the machine's moods leave alone; otherwise by p50.
+ * the figures of several. The middle is by the ratio to the floor where both ends spin on memory,
+ * since that is what the machine's moods leave alone; of two rows by their quotient; otherwise by
+ * p50.
  */
 #ifndef BENCH_TRIAL_H
 #define BENCH_TRIAL_H
@@ -14,13 +15,27 @@
 #include "options.h"
 #include "report.h"
 
+struct trials;
+
 struct trial {
         struct row rows[2];
         uint32_t n_rows;
         double seconds; /* it takes, about */
+        double took;    /* the last run of it; 0: none yet */
+        bool by_ratio;  /* what its runs are judged by, not p50 */
+        bool refused;   /* can't be measured here, which is no failure: the rows say why */
+        /**
+         * One run of it: figures of each row. @return 0; negative with a `reason`: -EMSGSIZE or
+         * -ENOMEM for what this machine can't carry, now or later.
+         */
+        int (*measure)(const struct trials *trials, const struct trial *trial,
+                       struct figures *figures, char *reason, uint32_t reason_size);
+        /** More to be said under the table; or NULL. */
+        void (*conclude)(const struct trial *trial, FILE *file);
         union {
                 struct link link;     /* what to measure: of `latency` */
                 enum readers readers; /* of `publish`, with rows[0].subscribers and .payload */
+                uint32_t count;       /* of `join` */
         };
 };
 
@@ -29,25 +44,25 @@ struct trials {
         const char *name;
         struct trial *list;
         uint32_t n_list;
-        const struct options *options;
-        const char *directory; /* private, for files of the measurement */
-        const char *socket;    /* the broker's */
+        const struct options *options; /* runs, outputs, broker */
+        const char *directory;         /* private, for files of the measurement */
+        const char *socket;            /* the broker's */
         bool with_broker;
         int broker_cpu;
-        /** One run of one trial: figures of each row. @return 0; negative with a `reason`. */
-        int (*measure)(const struct trials *trials, const struct trial *trial,
-                       struct figures *figures, char *reason, uint32_t reason_size);
-        /** More to be said under the table; or NULL. */
-        void (*conclude)(const struct trials *trials, FILE *file);
+        struct report report;
 };
 
 /**
- * Does it all: broker, runs, progress on a terminal, table, JSON.
+ * Does it all: has `add` fill the list by trials->options, then broker, runs, progress on a
+ * terminal, table, files.
  * @return the program's exit status.
  */
-int trials_run(struct trials *trials);
+int trials_run(struct trials *trials, void (*add)(struct trials *, const struct options *));
 
-/** Fits `trial` into the list, which has to be big enough. */
-struct trial *trials_add(struct trials *trials);
+/** Whether two would give the same rows. */
+bool trials_alike(const struct trial *a, const struct trial *b);
+
+/** One more in the list, to be filled in: one row, nothing known, on the CPUs of `options`. */
+struct trial *trials_add(struct trials *trials, const struct options *options);
 
 #endif

@@ -91,7 +91,7 @@ build_and_test()
         options+=(--reconfigure)
     fi
     if ! CC=$compiler CXX=${cpp[$compiler]} meson setup "${options[@]}" \
-        -Dmodel=disabled -Dplots=disabled "$build" "$root" >"$probe/log" 2>&1; then
+        -Dmodel=disabled "$build" "$root" >"$probe/log" 2>&1; then
         cat "$probe/log"
         results+=(--failed "$name: configuring failed")
         return
