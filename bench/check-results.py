@@ -77,15 +77,27 @@ def check_rows(report):
         check((row["p50_ns"] is None) == (place in reasons),
               name + ": figures or a reason, not both and not none")
         check(there == sorted(there), name + ": quantiles that fall: %s" % values)
-        single = row["bench"] != "publish" and row["samples"]
+        single = row["bench"] not in ("publish", "publish-paced") and row["samples"]
         for key, needed in (("p90_ns", 100), ("p99_ns", 1000), ("p999_ns", 10000)):
             check(not single or (row[key] is None) == (row["samples"] < needed),
                   "%s: %s of %s samples" % (name, key, row["samples"]))
         check(row["p50_ns"] is None or row["cpus"][0] == row["cpus"][1] or row["bench"] == "join"
               or row["floor_p50_ns"] is not None, name + ": no floor")
+    check_paced(report)
     points = report["floor"]
     check(points and points == sorted(points, key=lambda point: point[0]),
           "the floor over time is empty, or not in order")
+
+
+def check_paced(report):
+    rows = [row for row in report["results"] if row["bench"] == "publish-paced"]
+    found = [(row["wait"], row["subscribers"]) for row in rows]
+    check(found == [("idle", 1), ("poll", 1)], "publish-paced: rows %s" % found)
+    for row in rows:
+        # Of differences there is a middle one; what lies far from it is interrupts.
+        known = [key for key in ("p90_ns", "p99_ns", "p999_ns", "max_ns", "mean_ns")
+                 if row[key] is not None]
+        check(not known, "publish-paced %s: has %s" % (row["wait"], ", ".join(known)))
 
 
 def check_csv(path, report):

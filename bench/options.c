@@ -17,6 +17,7 @@
 #define PAYLOAD_MAX (1ull << 40)
 #define SECONDS_MAX 3600.0
 #define COUNT_MAX   1000000ull
+#define GAP_MAX     10000ull /* in a longer one a publish is lost among interrupts */
 
 struct parser {
         struct options *options;
@@ -248,6 +249,11 @@ static int count_take(struct parser *parser, char *value)
         return result;
 }
 
+static int gap_take(struct parser *parser, char *value)
+{
+        return number_take(parser, value, false, 0, GAP_MAX, &parser->options->gap_ns);
+}
+
 static int json_take(struct parser *parser, char *value)
 {
         parser->options->outputs.json = value;
@@ -300,6 +306,7 @@ static const struct option_kind kinds[] = {
         {"subscribers", OPTION_SUBSCRIBERS, subscribers_take},
         {"readers", OPTION_READERS, readers_take},
         {"count", OPTION_COUNT, count_take},
+        {"gap", OPTION_GAP, gap_take},
         {"quick", OPTION_QUICK, quick_take},
 };
 

@@ -36,6 +36,7 @@ enum {
                 1 << 10, /* --csv, --plot, --states; --broker, since all that measures has it */
         OPTION_JSON = 1 << 11,
         OPTION_FILES = OPTION_OUTPUTS | OPTION_JSON,
+        OPTION_GAP = 1 << 12,
 };
 
 enum readers {
@@ -54,7 +55,8 @@ struct options {
         int cpus[2];
         double seconds; /* for each row of each run */
         uint32_t runs;
-        uint32_t count; /* of samples */
+        uint32_t count;  /* of samples */
+        uint64_t gap_ns; /* of work between two publishes */
         bool quick;
         struct outputs outputs;
         const char *broker;

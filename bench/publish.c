@@ -14,11 +14,14 @@
 static const char usage[] =
         "Usage: shmd-bench publish [OPTIONS]\n"
         "\n"
-        "What loan, a write of 8 bytes and publish cost the publisher, together.\n"
+        "What loan, a write of 8 bytes and publish cost the publisher, together: back to back, or\n"
+        "with other work between one and the next, by which that work becomes longer.\n"
         "\n"
         "  --subscribers LIST  how many there are, all in one process (default: 1,64)\n"
         "  --readers LIST      idle: each takes once per millisecond and never arms; poll: they\n"
         "                      spin (default: idle)\n"
+        "  --gap NS            of work between two publishes, up to 10000 (default: 0, back to "
+        "back)\n"
         "  --payload LIST      bytes of a sample (default: 64)\n"
         "  --cpus A,B          the publisher's and the subscribers' (default: the first two)\n"
         "  --seconds N         for each row of each run (default: 2)\n"
@@ -32,7 +35,8 @@ static int measure(const struct trials *trials, const struct trial *trial, struc
                 .socket = trials->socket,
                 .payload = trial->rows[0].payload,
                 .n_subscribers = trial->rows[0].subscribers,
-                .readers = trial->readers,
+                .readers = trial->publish.readers,
+                .gap_ns = trial->publish.gap_ns,
                 .seconds = trial->seconds,
                 .track = trials->report.track,
         };
@@ -47,9 +51,10 @@ static void add(struct trials *trials, const struct options *options, enum reade
         struct row *row = &trial->rows[0];
 
         trial->measure = measure;
-        trial->readers = readers;
+        trial->publish.readers = readers;
+        trial->publish.gap_ns = options->gap_ns;
         trial->seconds = options->seconds;
-        row->bench = "publish";
+        row->bench = options->gap_ns ? "publish-paced" : "publish";
         row->transport = "shmd";
         row->touch = "first";
         row->wait = readers == READERS_IDLE ? "idle" : "poll";
@@ -87,10 +92,11 @@ int publish_main(int argc, char **argv)
                 .runs = 3,
         };
         struct trials trials = {.name = "publish", .options = &options, .broker_cpu = CPU_ANY};
-        int result = options_parse(&options,
-                                   OPTION_SUBSCRIBERS | OPTION_READERS | OPTION_PAYLOAD |
-                                           OPTION_SECONDS | OPTION_RUNS | OPTION_FILES,
-                                   usage, argc, argv);
+        int result =
+                options_parse(&options,
+                              OPTION_SUBSCRIBERS | OPTION_READERS | OPTION_GAP | OPTION_PAYLOAD |
+                                      OPTION_SECONDS | OPTION_RUNS | OPTION_FILES,
+                              usage, argc, argv);
 
         if (result == OPTIONS_HELP)
                 return 0;

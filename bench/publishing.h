@@ -16,6 +16,7 @@ struct publishing {
         uint64_t payload;   /* bytes of a sample */
         uint32_t n_subscribers;
         enum readers readers;
+        uint64_t gap_ns; /* of work between two publishes; 0: back to back */
         double seconds;
         struct track *track; /* where the floor is noted over time; or NULL */
 };

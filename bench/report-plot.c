@@ -60,7 +60,7 @@ struct panel {
 
 static bool is_publish(const struct row *row)
 {
-        return strcmp(row->bench, "publish") == 0;
+        return strcmp(row->bench, "publish") == 0 || strcmp(row->bench, "publish-paced") == 0;
 }
 
 /* Lines of `publish` are named for these, all others for their transport. */
@@ -240,9 +240,9 @@ static void title_put(FILE *script, const struct panel *panel)
 
         if (is_publish(row))
                 fprintf(script,
-                        "set title 'publish of %s bytes' noenhanced\n"
+                        "set title '%s of %s bytes' noenhanced\n"
                         "set xlabel 'subscribers'\nset ylabel 'one publish'\n",
-                        report_bytes(bytes, row->payload));
+                        row->bench, report_bytes(bytes, row->payload));
         else
                 fprintf(script,
                         "set title 'latency --wait %s --touch %s%s' noenhanced\n"

@@ -86,7 +86,7 @@ static void row_print(FILE *table, const struct row *row)
         if (row->subscribers)
                 snprintf(subscribers, sizeof(subscribers), "%u", row->subscribers);
         snprintf(cpus, sizeof(cpus), "%d,%d", row->cpus[0], row->cpus[1]);
-        fprintf(table, "%-8s %-12s %8s %5s %5s %5s %4s ", row->bench, row->transport, bytes,
+        fprintf(table, "%-13s %-12s %8s %5s %5s %5s %4s ", row->bench, row->transport, bytes,
                 text_or(row->touch, "-"), text_or(row->wait, "-"), cpus, subscribers);
         if (row->reason[0]) {
                 fprintf(table, " %s\n", row->reason);
@@ -103,7 +103,7 @@ void report_table(const struct report *report, const struct row *rows, uint32_t 
 {
         machine_print(report);
         fprintf(report->table,
-                "%-8s %-12s %8s %5s %5s %5s %4s %10s %10s %10s %10s %10s %10s %7s %s\n", "bench",
+                "%-13s %-12s %8s %5s %5s %5s %4s %10s %10s %10s %10s %10s %10s %7s %s\n", "bench",
                 "transport", "payload", "touch", "wait", "cpus", "subs", "p50", "p90", "p99",
                 "p99.9", "max", "floor p50", "x floor", "discarded");
         for (uint32_t i = 0; i < n_rows; i++)

@@ -124,6 +124,13 @@ double middle_of(double *values, uint32_t n_values)
         return values[(n_values - 1) / 2];
 }
 
+uint64_t difference_between(uint64_t before_ns, uint64_t whole_ns, uint64_t after_ns)
+{
+        uint64_t parts = before_ns + after_ns;
+
+        return 2 * whole_ns > parts ? (2 * whole_ns - parts) / 2 : 0;
+}
+
 double histogram_mean(const struct histogram *histogram)
 {
         return histogram->count ? (double)histogram->sum / (double)histogram->count : NAN;

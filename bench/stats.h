@@ -53,6 +53,13 @@ double histogram_middle(const struct histogram *histogram);
 /** The middle one, or the lower of two, of `n_values`, which are sorted by this; NAN of none. */
 double middle_of(double *values, uint32_t n_values);
 
+/**
+ * By how much something took longer than a part of it alone, which ran once before it and once
+ * after: their middle is what the part took then, also while it becomes slower or faster steadily.
+ * Never below 0, which no quantile above 0 notices.
+ */
+uint64_t difference_between(uint64_t before_ns, uint64_t whole_ns, uint64_t after_ns);
+
 /** NAN when empty. */
 double histogram_mean(const struct histogram *histogram);
 double histogram_max(const struct histogram *histogram);

@@ -278,6 +278,20 @@ static void an_error_ends_it(void **state)
         assert_int_equal(machine.kept, 2);
 }
 
+static void what_publishing_adds_is_told_from_work_that_drifts(void **state)
+{
+        assert_int_equal(difference_between(100000, 101500, 100000), 1500);
+        assert_int_equal(difference_between(100000, 103500, 104000), 1500); /* ever slower */
+        assert_int_equal(difference_between(104000, 103500, 100000), 1500); /* ever faster */
+        assert_int_equal(difference_between(100000, 101500, 100001), 1499); /* rounds down */
+}
+
+static void work_that_was_interrupted_gives_no_negative_cost(void **state)
+{
+        assert_int_equal(difference_between(100000, 101500, 140000), 0);
+        assert_int_equal(difference_between(100000, 100000, 100000), 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -292,6 +306,8 @@ int main(void)
                 cmocka_unit_test(fifteen_percent_either_way_is_the_limit),
                 cmocka_unit_test(a_machine_that_never_holds_still_comes_to_an_end),
                 cmocka_unit_test(an_error_ends_it),
+                cmocka_unit_test(what_publishing_adds_is_told_from_work_that_drifts),
+                cmocka_unit_test(work_that_was_interrupted_gives_no_negative_cost),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

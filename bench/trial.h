@@ -33,9 +33,12 @@ struct trial {
         /** More to be said under the table; or NULL. */
         void (*conclude)(const struct trial *trial, FILE *file);
         union {
-                struct link link;     /* what to measure: of `latency` */
-                enum readers readers; /* of `publish`, with rows[0].subscribers and .payload */
-                uint32_t count;       /* of `join` */
+                struct link link; /* what to measure: of `latency` */
+                struct {          /* of `publish`, with rows[0].subscribers and .payload */
+                        enum readers readers;
+                        uint64_t gap_ns;
+                } publish;
+                uint32_t count; /* of `join` */
         };
 };
 

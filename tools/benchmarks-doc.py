@@ -163,6 +163,8 @@ def aims(report):
     publish = {(row["wait"], row["subscribers"]): row for row in report.find(bench="publish")}
     yield "publish / `floor`, one subscriber that spins", 0.35, value(
         publish.get(("poll", 1)), "ratio_to_floor")
+    yield "the same, published a microsecond apart", 0.35, value(
+        report.one(bench="publish-paced", wait="poll", subscribers=1), "ratio_to_floor")
     yield "publish with 64 idle subscribers / with one", 1.5, quotient(
         value(publish.get(("idle", 64)), "p50_ns"), value(publish.get(("idle", 1)), "p50_ns"))
     yield "join / connect and first byte over a Unix socket", 10, quotient(
@@ -258,9 +260,11 @@ def section_cannot(report):
 
 
 def section_publish(report):
-    body = [[row["wait"], str(row["subscribers"]), time(row["p50_ns"]), time(row["floor_p50_ns"]),
-             ratio(row["ratio_to_floor"])] for row in report.find(bench="publish")]
-    return table(["readers", "subscribers", "one publish", "floor", "× floor"], body)
+    body = [[apart, row["wait"], str(row["subscribers"]), time(row["p50_ns"]),
+             time(row["floor_p50_ns"]), ratio(row["ratio_to_floor"])]
+            for bench, apart in (("publish", "nothing"), ("publish-paced", "1 µs of work"))
+            for row in report.find(bench=bench)]
+    return table(["between two", "readers", "subscribers", "one publish", "floor", "× floor"], body)
 
 
 def section_join(report):
