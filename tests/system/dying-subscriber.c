@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dying-subscriber.c - a subscriber dies after any of its stores to shared memory and any of its
- * messages: what it held comes back, its seat too, and nobody else notices. Or it stops there, for
- * as long as others want: what it holds is as it was, byte for byte, when it goes on, whatever
- * became of the broker meanwhile.
+ * messages: what it held comes back, its seat too, and nobody else notices. Or it stops there, or
+ * after a load, for as long as others want: what it holds is as it was, byte for byte, when it goes
+ * on, whatever became of the broker meanwhile.
  *
  * Beside the victim: the publisher, which has no chunk more than all may hold, and a second
  * subscriber, which gets every sample.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -96,11 +97,28 @@ static void await_sample(struct reader *reader)
         }
 }
 
+static void look_around(struct reader *reader)
+{
+        has_worked(shmd_dispatch(reader->bus));
+        tally_take_all(&reader->tally, reader->subscriber);
+}
+
+/* What is published while it stands still on the way to sleep wakes it, or keeps it awake. */
 static void fall_asleep(struct reader *reader)
 {
-        while (shmd_prepare(reader->bus)) {
-                has_worked(shmd_dispatch(reader->bus));
-                tally_take_all(&reader->tally, reader->subscriber);
+        struct pollfd entry = {.fd = shmd_fd(reader->bus), .events = POLLIN};
+
+        look_around(reader); /* no frame is left that would wake it anyway */
+        for (;;) {
+                int n;
+
+                while (shmd_prepare(reader->bus))
+                        look_around(reader);
+                if (reader->n_kept || tally_last(&reader->tally, record->id) == record->done)
+                        return;
+                n = poll(&entry, 1, (int)(PATIENCE_NS / MS));
+                must(n == 1 || (n < 0 && errno == EINTR));
+                look_around(reader);
         }
 }
 
@@ -217,6 +235,8 @@ static void publish(struct rig *rig, unsigned n)
                 stamped_publish(rig->publisher, ++rig->number);
                 must_equal(tally_take_all(&rig->tally, rig->subscriber), 1);
         }
+        record->id = rig->tally.of[0].publisher;
+        record->done = rig->number;
         must_equal(rig->tally.lost, 0);
 }
 
@@ -280,7 +300,10 @@ static char accompany(struct rig *rig, struct role *role)
 
 static struct role *start_victim(int signal, uint64_t n)
 {
-        plan_set(victim_plan, DEATH_STORE | DEATH_SEND, signal, n);
+        plan_set(victim_plan,
+                 signal == SIGKILL ? DEATH_STORE | DEATH_SEND
+                                   : DEATH_STORE | DEATH_LOAD | DEATH_SEND,
+                 signal, n);
         return role_start("subscriber", subscribe_through_all, NULL);
 }
 
@@ -345,7 +368,7 @@ static bool run_to_stop(struct rig *rig, uint64_t n, void (*meanwhile)(void))
         return true;
 }
 
-static void subscriber_that_stops_after_any_store_keeps_what_it_holds(void **state)
+static void subscriber_that_stops_after_any_load_or_store_keeps_what_it_holds(void **state)
 {
         struct rig rig;
         uint64_t n = 0;
@@ -462,7 +485,7 @@ int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
                 system_test(subscriber_that_dies_after_any_store_leaves_nothing_held),
-                system_test(subscriber_that_stops_after_any_store_keeps_what_it_holds),
+                system_test(subscriber_that_stops_after_any_load_or_store_keeps_what_it_holds),
                 system_test(subscriber_that_stops_keeps_what_it_holds_when_the_broker_dies),
                 system_test(subscriber_that_the_broker_drops_keeps_what_it_holds),
         };
