@@ -241,14 +241,15 @@ static void whoever_outlives_random_kills_does_not_grow(void **state)
         injections_print();
 }
 
-/* The clients take it as they find it; those that live connect anew. */
-static void replace_broker(void)
+/* The clients take it as they find it; those that live connect anew. The new broker may last for
+ * some messages only, after which there is none until the next time. */
+static void replace_broker(uint64_t n_messages)
 {
         plan_set(broker_plan, 0, 0, 0);
         broker_kill();
         usleep((useconds_t)random_below(3000));
-        plan_set(broker_plan, DEATH_STORE | DEATH_SEND, SIGKILL, 0);
         broker_spawn(NULL);
+        plan_set(broker_plan, DEATH_STORE | DEATH_SEND, SIGKILL, n_messages);
         injected(1);
 }
 
@@ -263,9 +264,10 @@ static void whoever_outlives_brokers_does_not_grow(void **state)
         for (unsigned look = 1; look <= LOOKS; look++) {
                 for (unsigned i = 0; i < (harness_is_long ? 500 : 20); i++) {
                         if (i % 5 == 0)
-                                replace_broker();
+                                replace_broker(random_below(2) * (1 + random_below(200)));
                         kill_one();
                 }
+                replace_broker(0);
                 quiet();
                 for (unsigned i = 0; i < N_ELEMENTS(survivors); i++)
                         examine(&survivors[i]);
@@ -275,7 +277,7 @@ static void whoever_outlives_brokers_does_not_grow(void **state)
         end_survivors();
         crowd_close();
         /* The last broker began in the middle of it all; what an idle one has is another's. */
-        replace_broker();
+        replace_broker(0);
         injections_print();
 }
 
