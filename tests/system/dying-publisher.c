@@ -7,6 +7,7 @@
  * Beside the victim: a subscriber that takes, holds, and sleeps; a second publisher of the same
  * service, which goes on; and subscribers that come late.
  */
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
@@ -16,6 +17,8 @@
 #define DEPTH   4
 #define HOLDS   3
 
+static volatile bool *broker_may_die; /* shared */
+
 /* ---- the victim -------------------------------------------------------------------------- */
 
 static void publish(struct shmd_publisher *publisher, unsigned n)
@@ -24,16 +27,25 @@ static void publish(struct shmd_publisher *publisher, unsigned n)
                 victim_publish(publisher, victim_loan(publisher));
 }
 
-/* So few chunks that reclaim comes often, with the budget of all who hold. */
-static struct shmd_publisher *advertise(struct shmd *bus)
+/* So few chunks that reclaim comes often, with the budget of all who hold. False: the broker has
+ * died, which the test knows. */
+static bool advertise(struct shmd **bus, struct shmd_publisher **publisher)
 {
-        return stamped_advertise(
-                bus, SERVICE,
-                (struct shmd_publisher_options){.depth = DEPTH,
-                                                .loans = 2,
-                                                .max_subscribers = 3,
-                                                .holds = HOLDS,
-                                                .chunks = DEPTH + 1 + 2 + HOLDS + 2 + 1});
+        struct shmd_connect_options how = {.size = sizeof(how), .socket = broker.socket};
+        struct shmd_publisher_options options = {.size = sizeof(options),
+                                                 .depth = DEPTH,
+                                                 .loans = 2,
+                                                 .max_subscribers = 3,
+                                                 .holds = HOLDS,
+                                                 .chunks = DEPTH + 1 + 2 + HOLDS + 2 + 1};
+        int code = shmd_connect(bus, &how);
+
+        if (code == 0)
+                code = shmd_advertise(publisher, *bus, SERVICE, stamped_type, &options);
+        if (code == 0)
+                return true;
+        must(broker_may_die && *broker_may_die && (code == -ENOTCONN || code == -ECONNREFUSED));
+        return false;
 }
 
 static void publish_through_all(void *argument)
@@ -43,8 +55,10 @@ static void publish_through_all(void *argument)
         void *one, *other;
 
         victim_begin();
-        bus = broker_connect();
-        publisher = advertise(bus);
+        if (!advertise(&bus, &publisher)) {
+                shmd_close(bus);
+                return;
+        }
         victim_step('a'); /* until the subscriber has it */
         publish(publisher, 2);
         victim_step('h'); /* it takes and holds one */
@@ -149,13 +163,31 @@ static void release_all(struct rig *rig)
                 must_equal(shmd_release(rig->subscriber, &rig->held[--rig->n_held]), 0);
 }
 
+/* That the broker is gone is told once. */
+static void must_go_on(int code)
+{
+        must(code >= 0 || (code == -ENOTCONN && !broker.pid));
+}
+
 static void fall_asleep(struct rig *rig)
 {
         take_all(rig);
         while (shmd_prepare(rig->reading)) {
-                must(shmd_dispatch(rig->reading) >= 0);
+                must_go_on(shmd_dispatch(rig->reading));
                 take_all(rig);
         }
+}
+
+static void wake_up(struct rig *rig)
+{
+        while (tally_last(&rig->tally, record->id) < record->done) {
+                int code = shmd_wait(rig->reading, (int64_t)PATIENCE_NS);
+
+                must(code);
+                must_go_on(code);
+                take_all(rig);
+        }
+        take_all(rig);
 }
 
 /* Joins with all the history there is, and holds the newest sample of the victim's. */
@@ -195,7 +227,7 @@ static void sleep_late(const struct late *late)
         struct shmd_sample sample;
 
         while (shmd_prepare(late->bus)) {
-                must(shmd_dispatch(late->bus) >= 0);
+                must_go_on(shmd_dispatch(late->bus));
                 while (!late->held.data && shmd_take(late->subscriber, &sample) == 1) {
                         must(stamped_is_whole(sample.data));
                         must_equal(shmd_release(late->subscriber, &sample), 0);
@@ -220,6 +252,8 @@ static void do_step(struct rig *rig, char what)
 {
         switch (what) {
         case 'a':
+                if (!broker.pid)
+                        break;
                 until(n_publishers(rig->subscriber) == 2);
                 break;
         case 'h':
@@ -229,22 +263,23 @@ static void do_step(struct rig *rig, char what)
                 fall_asleep(rig);
                 break;
         case 'w':
-                if (tally_last(&rig->tally, record->id) < record->done)
-                        must_equal(shmd_wait(rig->reading, (int64_t)PATIENCE_NS), 1);
-                take_all(rig);
+                wake_up(rig);
                 break;
         case 'j':
-                join_late(&rig->late[0]);
+                if (broker.pid)
+                        join_late(&rig->late[0]);
                 break;
         case 'r':
                 take_all(rig);
                 release_all(rig);
                 if (rig->late[0].held.data)
                         must_equal(shmd_release(rig->late[0].subscriber, &rig->late[0].held), 0);
-                sleep_late(&rig->late[0]);
+                if (rig->late[0].bus)
+                        sleep_late(&rig->late[0]);
                 break;
         case 'l':
-                leave(&rig->late[0]);
+                if (rig->late[0].bus)
+                        leave(&rig->late[0]);
                 break;
         default:
                 take_all(rig);
@@ -313,11 +348,11 @@ static void outlive(struct rig *rig)
         await_snapshot(broker.pid, &rig->brokers, "the broker");
 }
 
-/* One run, which dies or stops at the n-th point. False: it has passed fewer. */
-static bool run_to(struct rig *rig, int signal, uint64_t n)
+/* Plays a victim that dies or stops at the n-th point to its end, and does what is due while it
+ * stands still. Its exit status, or -signal. */
+static int accompany(struct rig *rig, int signal, uint64_t n, void (*meanwhile)(struct rig *rig))
 {
         struct role *role;
-        int status;
         char what;
 
         plan_set(victim_plan,
@@ -328,14 +363,21 @@ static bool run_to(struct rig *rig, int signal, uint64_t n)
         role = role_start("publisher", publish_through_all, NULL);
         while ((what = victim_asks(role)) != '\0') {
                 if (what == VICTIM_STOPPED) {
-                        go_on_without(rig);
+                        meanwhile(rig);
                         role_continue(role);
                 } else {
                         do_step(rig, what);
                         victim_answer(role);
                 }
         }
-        status = victim_end(role);
+        return victim_end(role);
+}
+
+/* One run, of which nothing is left in the end. False: it has passed fewer points than n. */
+static bool run_to(struct rig *rig, int signal, uint64_t n)
+{
+        int status = accompany(rig, signal, n, go_on_without);
+
         must(status == 0 || status == -SIGKILL);
         outlive(rig);
         if (victim_plan->passed < n)
@@ -368,11 +410,50 @@ static void publisher_that_stops_after_any_load_or_store_stops_nobody(void **sta
         run_all(SIGSTOP);
 }
 
+static void go_on_without_both(struct rig *rig)
+{
+        go_on_without(rig);
+        broker_rest();
+        broker_kill();
+        take_all(rig);
+}
+
+/* Whoever has got to know it reads it on; what the dead broker had still to say to it, it hears. */
+static void publisher_that_stops_goes_on_when_the_broker_has_died(void **state)
+{
+        unsigned step = harness_is_long ? 1 : 7;
+        bool has_stopped = true;
+
+        broker_may_die = shared_memory(sizeof(*broker_may_die));
+        *broker_may_die = true;
+        for (uint64_t n = 1; has_stopped; n += step) {
+                struct snapshot mine;
+                struct rig rig;
+
+                snapshot_take(&mine, 0);
+                open_rig(&rig);
+                must_equal(accompany(&rig, SIGSTOP, n, go_on_without_both), 0);
+                take_all(&rig);
+                has_stopped = victim_plan->passed >= n;
+                injected(has_stopped);
+                for (unsigned i = 0; i < 2; i++)
+                        if (rig.late[i].bus)
+                                leave(&rig.late[i]);
+                close_rig(&rig);
+                if (!has_stopped)
+                        break;
+                broker_spawn(NULL);
+                await_snapshot(0, &mine, "who outlived both");
+        }
+        injections_print();
+}
+
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
                 system_test(publisher_that_dies_after_any_store_is_read_to_the_end),
                 system_test(publisher_that_stops_after_any_load_or_store_stops_nobody),
+                system_test(publisher_that_stops_goes_on_when_the_broker_has_died),
         };
 
         victims_init(argc, argv);
