@@ -53,9 +53,10 @@ struct ear {
         uv_pipe_t handle;
 };
 
-/* Somebody has come or gone, and a callback is still to be told. */
+/* Somebody has come or gone, and a callback is still to be told. Made when the peer is attached, so
+ * that no want of memory keeps anything from being told later. */
 struct event {
-        struct list link; /* shmd.events */
+        struct list link; /* shmd.events, when it has come about */
         void *owner;      /* the publisher or subscriber */
         shmd_peer_callback callback;
         void *user;
@@ -63,10 +64,12 @@ struct event {
         int present;
 };
 
-/* An introduction whose descriptors were lost; it is asked for again from time to time. */
+/* An introduction whose descriptors were lost, or for which there was no memory; it is asked for
+ * again from time to time. As many as may be lost at once are in store: without one, introductions
+ * are not acknowledged. */
 #define ASK_AGAIN_NS UINT64_C(10000000)
 struct missing {
-        struct list link; /* shmd.missing */
+        struct list link; /* shmd.missing, or shmd.spare_missing */
         uint32_t which;   /* REINTRODUCE_... */
         uint64_t publisher;
         uint64_t subscription;
@@ -97,7 +100,9 @@ struct shmd {
         struct list bumped;      /* struct bumped_board */
         struct list events;      /* struct event */
         struct list missing;     /* struct missing */
-        uint64_t asked_ns;       /* when the missing ones were last asked for */
+        struct list spare_missing;
+        uint32_t n_spare_missing;
+        uint64_t asked_ns; /* when the missing ones were last asked for */
 
         /* Sleeping; waiting.c. */
         uv_loop_t *loop;
@@ -122,6 +127,7 @@ struct shmd {
         uv_prepare_t prepare;
         uv_check_t check;
         uv_idle_t idle;
+        uv_timer_t again; /* asks for what is missing */
 
         uint64_t *guard; /* reads 0 in a forked child */
 };
@@ -136,7 +142,7 @@ struct shmd_publisher {
          * is recycled, since their holds can't be seen. */
         uint32_t n_missing;
         uint32_t n_subscribers; /* members that are not leaving */
-        uint32_t n_loaned, loans_max, holds;
+        uint32_t n_loaned, loans_max, holds, max_subscribers;
         void *last_loan; /* the fast way back from a sample to its chunk */
         uint32_t last_chunk;
         uint64_t min_size;
@@ -155,7 +161,8 @@ struct attachment {
         struct ring_reader ring;
         struct segment memory;
         struct bumped_board *board;
-        uint32_t holds; /* at once, at most */
+        struct event *come, *gone; /* to be told */
+        uint32_t holds;            /* at once, at most */
         uint32_t n_held;
         bool is_gone; /* drained, then detached */
 };
@@ -203,9 +210,12 @@ static inline int connection_guard(const struct shmd *bus)
         return __builtin_expect(*bus->guard != 0, 1) ? 0 : connection_in_child();
 }
 
-/* Notes that a peer has come or gone. */
-void connection_event(struct shmd *bus, void *owner, shmd_peer_callback callback, void *user,
-                      const struct shmd_peer *peer, int present);
+/* Makes an event to come; NULL if there is no callback. False: no memory. */
+bool connection_event_new(struct event **event, void *owner, shmd_peer_callback callback,
+                          void *user);
+/* Notes that a peer has come or gone; takes the event over. */
+void connection_event(struct shmd *bus, struct event **event, const struct shmd_peer *peer,
+                      int present);
 /* Forgets the events of an object that closes. */
 void connection_forget_events(struct shmd *bus, const void *owner);
 
@@ -233,9 +243,15 @@ void connection_tell(struct shmd *bus, const struct message *message);
  * longer needed. False: it was noted before, or wasn't. */
 bool connection_miss(struct shmd *bus, uint32_t which, uint64_t publisher, uint64_t subscription);
 bool connection_found(struct shmd *bus, uint32_t which, uint64_t publisher, uint64_t subscription);
+/* Stores as many struct missing as may be needed at once; frees them. 0 or -ENOMEM. */
+int connection_store_missing(struct shmd *bus);
+void connection_drop_missing(struct shmd *bus);
 
-/* Keeps `n` descriptors free for introductions. 0 or -EMFILE, with a text. */
+/* Keeps descriptors free for introductions to `n` seats. 0 or -EMFILE, with a text; then it keeps
+ * as many as before. */
 int connection_reserve(struct shmd *bus, uint32_t n);
+/* No more than that are needed from now on; 0: none. */
+void connection_release(struct shmd *bus, uint32_t n);
 
 /* Sends, however long the queue; receives one checked message (1; 0: nothing there); waits until
  * the socket is ready for `events`. 0 or a negative errno, with a text. */
@@ -272,6 +288,14 @@ bool subscriber_ready(struct shmd_subscriber *subscriber);
 bool subscriber_wants_membarrier(const struct shmd_subscriber *subscriber);
 
 /* ---- waiting.c -------------------------------------------------------------------------- */
+
+/* Arms, if it isn't, and looks once more. True: something is there, and it is not armed. */
+bool waiting_arm_and_look(struct shmd *bus);
+void waiting_disarm(struct shmd *bus);
+/* Runs the callbacks that are due. */
+void waiting_deliver(struct shmd *bus);
+
+/* ---- waiting-handles.c ------------------------------------------------------------------- */
 
 int waiting_init(struct shmd *bus, uv_loop_t *loop);
 /* Watches the socket; called once it is connected. */

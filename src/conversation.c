@@ -24,6 +24,9 @@
 /* Descriptors that one introduction needs until it is digested. */
 #define FDS_IN_PASSING (PROTOCOL_FDS_MAX + 1)
 
+/* A kernel that has no memory for a message is asked so often, in as many milliseconds. */
+#define TELL_TRIES 50
+
 /* ---- loss ------------------------------------------------------------------------------- */
 
 static int take_message(struct shmd *bus, struct packet *packet);
@@ -68,7 +71,7 @@ int connection_lose(struct shmd *bus, const char *reason)
                 bus->is_connected = false; /* first: nothing is said to it any more */
                 shutdown(bus->socket, SHUT_RDWR);
                 packet_close(bus->packet);
-                connection_reserve(bus, 0);
+                connection_release(bus, 0);
                 take_the_rest(bus);
                 waiting_drop_socket(bus);
         }
@@ -94,17 +97,25 @@ static void refill_reserve(struct shmd *bus)
         }
 }
 
+void connection_release(struct shmd *bus, uint32_t n)
+{
+        uint32_t target = n ? n + FDS_IN_PASSING : 0;
+
+        if (target < bus->reserve_target)
+                bus->reserve_target = target;
+        if (bus->n_reserve > bus->reserve_target)
+                release_reserve(bus, bus->n_reserve - bus->reserve_target);
+        if (n)
+                return;
+        free(bus->reserve);
+        bus->reserve = NULL;
+}
+
 int connection_reserve(struct shmd *bus, uint32_t n)
 {
+        uint32_t before = bus->reserve_target, n_free;
         int *grown;
 
-        if (!n) {
-                release_reserve(bus, bus->n_reserve);
-                free(bus->reserve);
-                bus->reserve = NULL;
-                bus->reserve_target = 0;
-                return 0;
-        }
         n += FDS_IN_PASSING;
         if (n <= bus->reserve_target)
                 return 0;
@@ -114,37 +125,81 @@ int connection_reserve(struct shmd *bus, uint32_t n)
         bus->reserve = grown;
         bus->reserve_target = n;
         refill_reserve(bus);
-        if (bus->n_reserve < n)
-                return error_set(-EMFILE,
-                                 "%u descriptors are needed for subscribers that may come, %u are "
-                                 "free: raise the limit (ulimit -n) or lower max_subscribers",
-                                 n, bus->n_reserve);
-        return 0;
+        n_free = bus->n_reserve;
+        if (n_free >= n)
+                return 0;
+        bus->reserve_target = before;
+        if (n_free > before)
+                release_reserve(bus, n_free - before);
+        return error_set(-EMFILE,
+                         "%u descriptors are needed for subscribers that may come, %u are free: "
+                         "raise the limit (ulimit -n) or lower max_subscribers",
+                         n, n_free);
 }
 
 /* ---- messages --------------------------------------------------------------------------- */
 
 void connection_tell(struct shmd *bus, const struct message *message)
 {
-        int code;
+        int code, tries = 0;
 
         if (!bus->is_connected)
                 return;
         /* Many that leave at once fill the queue faster than it is read. */
-        code = connection_send(bus, message, NULL, 0, now_ns() + REPLY_TIMEOUT_NS);
+        while ((code = connection_send(bus, message, NULL, 0, now_ns() + REPLY_TIMEOUT_NS)) ==
+                       -ENOBUFS ||
+               code == -ENOMEM) {
+                if (++tries == TELL_TRIES)
+                        break;
+                poll(NULL, 0, 1);
+        }
         if (code < 0 && bus->is_connected)
                 connection_lose(bus, strerrordesc_np(-code));
 }
 
+int connection_store_missing(struct shmd *bus)
+{
+        while (bus->n_spare_missing < PROTOCOL_CREDIT) {
+                struct missing *missing = calloc(1, sizeof(*missing));
+
+                if (!missing)
+                        return error_system(-ENOMEM, "a connection");
+                list_append(&bus->spare_missing, &missing->link);
+                bus->n_spare_missing++;
+        }
+        return 0;
+}
+
+void connection_drop_missing(struct shmd *bus)
+{
+        struct list *lists[] = {&bus->missing, &bus->spare_missing};
+
+        for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+                list_for_each_safe (lists[i], link) {
+                        struct missing *missing = list_entry(link, struct missing, link);
+
+                        list_remove(&missing->link);
+                        free(missing);
+                }
+}
+
+/* All but as many as could not be noted if they were lost: the broker sends no more than
+ * PROTOCOL_CREDIT ahead. */
 static void acknowledge(struct shmd *bus)
 {
         struct message_acknowledge message = {.count = bus->owed};
+        uint32_t n_lacking;
 
         if (!bus->owed || !bus->is_connected)
                 return;
+        connection_store_missing(bus);
+        n_lacking = PROTOCOL_CREDIT - bus->n_spare_missing;
+        if (message.count <= n_lacking)
+                return;
+        message.count -= n_lacking;
         wire_begin(&message, MESSAGE_ACKNOWLEDGE, sizeof(message), 0);
         if (socket_send(bus->socket, &message, sizeof(message), NULL, 0) == 0)
-                bus->owed = 0;
+                bus->owed -= message.count;
 }
 
 static void ask_again(struct shmd *bus, const struct missing *missing)
@@ -178,9 +233,11 @@ bool connection_miss(struct shmd *bus, uint32_t which, uint64_t publisher, uint6
 
         if (missing)
                 return false;
-        missing = calloc(1, sizeof(*missing));
-        if (!missing)
-                return true; /* whoever waits for it waits for ever: that is safe */
+        if (list_empty(&bus->spare_missing)) /* the broker does not wait for acknowledgements */
+                return true;                 /* whoever waits for it waits for ever: that is safe */
+        missing = list_entry(bus->spare_missing.next, struct missing, link);
+        list_remove(&missing->link);
+        bus->n_spare_missing--;
         missing->which = which;
         missing->publisher = publisher;
         missing->subscription = subscription;
@@ -195,7 +252,8 @@ bool connection_found(struct shmd *bus, uint32_t which, uint64_t publisher, uint
         if (!missing)
                 return false;
         list_remove(&missing->link);
-        free(missing);
+        list_append(&bus->spare_missing, &missing->link);
+        bus->n_spare_missing++;
         return true;
 }
 

@@ -136,6 +136,19 @@ static int make_segment(struct shmd_publisher *publisher, const struct ring_geom
         return 0;
 }
 
+/* For how many introductions at once descriptors are kept free. */
+static uint32_t most_seats(const struct shmd *bus)
+{
+        uint32_t most = 0;
+
+        list_for_each (&bus->publishers, link) {
+                uint32_t seats = list_entry(link, struct shmd_publisher, link)->max_subscribers;
+
+                most = seats > most ? seats : most;
+        }
+        return most;
+}
+
 static void free_publisher(struct shmd_publisher *publisher)
 {
         struct doorbell *doorbell = &publisher->doorbell;
@@ -155,6 +168,7 @@ static void free_publisher(struct shmd_publisher *publisher)
         }
         connection_forget_events(publisher->bus, publisher);
         list_remove(&publisher->link);
+        connection_release(publisher->bus, most_seats(publisher->bus));
         segment_close(&publisher->memory);
         free(publisher->scratch);
         free(publisher);
@@ -209,6 +223,7 @@ static int open_publisher(struct shmd_publisher **out, struct shmd *bus, const c
         publisher->min_size = message->type.size;
         publisher->loans_max = options->loans;
         publisher->holds = options->holds;
+        publisher->max_subscribers = options->max_subscribers;
         publisher->on_subscriber = options->on_subscriber;
         publisher->user = options->user;
         code = ring_geometry_init(&geometry, &wish);
@@ -424,6 +439,8 @@ int shmd_publisher_status(struct shmd_publisher *publisher, struct shmd_publishe
 
         if (code < 0)
                 return code;
+        if (publisher->n_missing)
+                connection_intake(publisher->bus); /* asks again */
         hear_broker(publisher->bus);
         *status = (struct shmd_publisher_state){
                 .id = publisher->id,

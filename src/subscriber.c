@@ -58,6 +58,8 @@ static void free_attachment(struct attachment *attachment)
 {
         drop_board(attachment->board);
         segment_close(&attachment->memory);
+        free(attachment->come);
+        free(attachment->gone);
         free(attachment);
 }
 
@@ -141,6 +143,10 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
         attachment->holds = added->holds;
         attachment->board = use_board(bus, added->board, packet->fds[1]);
         done = attachment->board &&
+               connection_event_new(&attachment->come, subscriber, subscriber->on_publisher,
+                                    subscriber->user) &&
+               connection_event_new(&attachment->gone, subscriber, subscriber->on_publisher,
+                                    subscriber->user) &&
                segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
                segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0 &&
                is_segment_of(&attachment->memory, added->peer.id) &&
@@ -181,6 +187,7 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
                       struct packet *packet)
 {
         struct shmd_subscriber *subscriber = find_subscriber(bus, added->subscription);
+        struct attachment *attachment;
         uint64_t id = added->peer.id;
 
         if (!subscriber || find_attachment(subscriber, id)) /* closed meanwhile, or known */
@@ -193,8 +200,8 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
         forget_refusal(subscriber, id);
         /* It does not know of an arming that came before it. */
         bus->must_look = true;
-        connection_event(bus, subscriber, subscriber->on_publisher, subscriber->user,
-                         &subscriber->attachments[subscriber->n_attachments - 1]->peer, 1);
+        attachment = subscriber->attachments[subscriber->n_attachments - 1];
+        connection_event(bus, &attachment->come, &attachment->peer, 1);
 }
 
 void subscriber_gone(struct shmd *bus, const struct message_publisher_gone *gone)
@@ -215,8 +222,7 @@ void subscriber_gone(struct shmd *bus, const struct message_publisher_gone *gone
                 return;
         attachment->is_gone = true;
         subscriber->n_gone++;
-        connection_event(bus, subscriber, subscriber->on_publisher, subscriber->user,
-                         &attachment->peer, 0);
+        connection_event(bus, &attachment->gone, &attachment->peer, 0);
 }
 
 /* ---- subscribe -------------------------------------------------------------------------- */
@@ -491,7 +497,8 @@ int shmd_subscriber_status(struct shmd_subscriber *subscriber, struct shmd_subsc
         if (code < 0)
                 return code;
         /* ACQUIRE: as in connection_intake(), which reads the messages. */
-        if (load_acquire(subscriber->bus->word) != subscriber->bus->seen_word)
+        if (load_acquire(subscriber->bus->word) != subscriber->bus->seen_word ||
+            !list_empty(&subscriber->bus->missing))
                 connection_intake(subscriber->bus);
         if (subscriber->n_gone)
                 detach_gone(subscriber);

@@ -313,7 +313,8 @@ SHMD_EXPORT int shmd_wait(struct shmd *bus, int64_t timeout_ns);
 SHMD_EXPORT int shmd_fd(struct shmd *bus);
 
 /**
- * Asks publishers to ring, and looks once more. Cheap while nothing has happened since.
+ * Asks publishers to ring, and looks once more. Cheap while nothing has happened since. As long as
+ * a peer can't be attached for want of descriptors or memory, it takes up to 10 ms and returns 1.
  * @return 0: the caller may sleep on shmd_fd(); 1: something is there, call shmd_dispatch() and
  *         take instead; -EINVAL: the connection uses the caller's own uv_loop_t, or called from a
  *         callback.
