@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -232,6 +233,15 @@ int mkdir(const char *path, mode_t mode)
         if (STRIKES(.memory = ENOMEM))
                 return -1;
         return REAL(mkdir)(path, mode);
+}
+
+int access(const char *path, int mode)
+{
+        if (strncmp(path, "/proc/", 6) == 0 && fault_lacks(LACKS_PROC)) {
+                errno = ENOENT;
+                return -1;
+        }
+        return REAL(access)(path, mode);
 }
 
 int flock(int fd, int operation)

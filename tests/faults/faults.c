@@ -44,7 +44,7 @@ bool fault_strikes(const char *where, const struct ways *ways)
         if (!code)
                 return false;
         n = __atomic_add_fetch(&faults->seen, 1, __ATOMIC_RELAXED);
-        if (faults->lasting ? n < faults->at : n != faults->at)
+        if (n < faults->at || n - faults->at >= faults->n)
                 return false;
         __atomic_add_fetch(&faults->injected, 1, __ATOMIC_RELAXED);
         strncpy(faults->where, where, sizeof(faults->where) - 1);
@@ -60,10 +60,10 @@ bool fault_lacks(enum lacking what)
         return true;
 }
 
-void faults_arm(struct faults *plan, enum fault_kind kind, uint64_t at, bool lasting)
+void faults_arm(struct faults *plan, enum fault_kind kind, uint64_t at, uint64_t n)
 {
         plan->at = at;
-        plan->lasting = lasting;
+        plan->n = n;
         plan->seen = plan->injected = 0;
         plan->last_epoll = -1;
         memset(plan->where, 0, sizeof(plan->where));
@@ -91,6 +91,22 @@ struct faults *faults_share(void)
         snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), fd);
         setenv("SHMD_FAULTS", path, 1);
         return plan;
+}
+
+void faults_close_leaked_epoll(void)
+{
+        char path[32], target[64];
+        ssize_t n;
+
+        if (faults->last_epoll < 0)
+                return;
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", faults->last_epoll);
+        n = readlink(path, target, sizeof(target) - 1);
+        if (n < 0)
+                return;
+        target[n] = '\0';
+        if (strcmp(target, "anon_inode:[eventpoll]") == 0)
+                close(faults->last_epoll);
 }
 
 const char *fault_kind_name(enum fault_kind kind)

@@ -41,15 +41,15 @@ enum lacking {
         LACKS_WIPEONFORK = 1u << 5,  /* MADV_WIPEONFORK, 4.14 */
         LACKS_MEMBARRIER = 1u << 6,  /* membarrier(), refused by filters */
         LACKS_GETRANDOM = 1u << 7,   /* getrandom(), likewise */
-        LACKS_ALL = (1u << 8) - 1,
+        LACKS_PROC = 1u << 8,        /* /proc/self/fd */
 };
 
 struct faults {
-        uint32_t kind;         /* enum fault_kind */
-        uint32_t lasting;      /* all from the at-th on */
-        uint32_t lacking;      /* enum lacking */
-        uint32_t seen_lacking; /* those that were asked for and refused */
-        uint64_t at;
+        uint32_t kind;           /* enum fault_kind */
+        uint32_t lacking;        /* enum lacking */
+        uint32_t seen_lacking;   /* those that were asked for and refused */
+        uint64_t at;             /* the first that fails */
+        uint64_t n;              /* how many in a row */
         uint64_t seen;           /* calls that could have failed */
         uint64_t injected;       /* calls that did */
         int64_t clock_offset[2]; /* added to CLOCK_REALTIME and CLOCK_MONOTONIC, ns */
@@ -64,9 +64,15 @@ extern struct faults *faults; /* of this program */
  * The caller unmaps it. */
 struct faults *faults_share(void);
 
-void faults_arm(struct faults *plan, enum fault_kind kind, uint64_t at, bool lasting);
+#define FAULTS_ALL UINT64_MAX
+/* The at-th call fails, and those after it: `n` in all. */
+void faults_arm(struct faults *plan, enum fault_kind kind, uint64_t at, uint64_t n);
 /* How many were injected since faults_arm(). */
 uint64_t faults_disarm(struct faults *plan);
+
+/* libuv 1.44 keeps the epoll descriptor of a loop that it could not make. Closes that which was
+ * made since faults_arm(). */
+void faults_close_leaked_epoll(void);
 
 /* Blocks of memory that our own code has allocated and not freed. */
 int64_t faults_blocks(void);
