@@ -42,7 +42,7 @@ int connection_in_child(void)
 
 int shmd_connected(const struct shmd *bus)
 {
-        return bus->is_connected;
+        return bus->is_connected && !connection_is_inherited(bus);
 }
 
 /* ---- events ----------------------------------------------------------------------------- */
@@ -332,12 +332,7 @@ void shmd_close(struct shmd *bus)
 {
         if (!bus || bus->is_closing)
                 return;
-        if (bus->guard && !*bus->guard) {
-                /* A forked child: all but the descriptors is the parent's, the loop too. */
-                fd_close(&bus->socket);
-                fd_close(&bus->pipe_write);
-                return;
-        }
+        bus->is_inherited = connection_is_inherited(bus);
         bus->is_closing = true;
         list_for_each_safe (&bus->publishers, link)
                 shmd_publisher_close(list_entry(link, struct shmd_publisher, link));
@@ -349,7 +344,7 @@ void shmd_close(struct shmd *bus)
                 struct own_block *block = list_entry(link, struct own_block, link);
 
                 list_remove(&block->link);
-                segment_close(&block->memory);
+                connection_close_memory(bus, &block->memory);
                 free(block);
         }
         connection_release(bus, 0);
@@ -357,6 +352,7 @@ void shmd_close(struct shmd *bus)
         segment_close(&bus->page);
         if (bus->guard)
                 munmap(bus->guard, 4096);
+        bus->guard = NULL;
         free(bus->packet);
         bus->packet = NULL;
         waiting_close(bus);

@@ -115,6 +115,8 @@ struct shmd {
         bool peers_changed; /* since the last shmd_wait() */
         bool is_dispatching;
         bool is_closing;
+        bool is_inherited; /* closed in a forked child */
+        bool is_turning;   /* there: the caller's loop is the child's own */
         uint64_t armed;
         uint32_t spin_ns;  /* 0: adaptive */
         uint64_t passes;   /* of deliver_samples() */
@@ -208,6 +210,22 @@ int connection_in_child(void);
 static inline int connection_guard(const struct shmd *bus)
 {
         return __builtin_expect(*bus->guard != 0, 1) ? 0 : connection_in_child();
+}
+
+/* Whether it is the parent's of this forked process. Then nothing that the two share may be
+ * written, read from or shut down: only this process's descriptors and mappings are its own. */
+static inline bool connection_is_inherited(const struct shmd *bus)
+{
+        return bus->is_inherited || (bus->guard && !*bus->guard);
+}
+
+/* Closes memory that this connection writes. */
+static inline void connection_close_memory(const struct shmd *bus, struct segment *memory)
+{
+        if (connection_is_inherited(bus))
+                segment_close_inherited(memory);
+        else
+                segment_close(memory);
 }
 
 /* Makes an event to come; NULL if there is no callback. False: no memory. */

@@ -169,7 +169,7 @@ static void free_publisher(struct shmd_publisher *publisher)
         connection_forget_events(publisher->bus, publisher);
         list_remove(&publisher->link);
         connection_release(publisher->bus, most_seats(publisher->bus));
-        segment_close(&publisher->memory);
+        connection_close_memory(publisher->bus, &publisher->memory);
         free(publisher->scratch);
         free(publisher);
 }
@@ -281,11 +281,12 @@ void shmd_publisher_close(struct shmd_publisher *publisher)
 {
         struct message_leave leave = {.id = 0};
 
-        if (!publisher || connection_guard(publisher->bus) < 0)
+        if (!publisher)
                 return;
         leave.id = publisher->id;
         wire_begin(&leave, MESSAGE_UNADVERTISE, sizeof(leave), 0);
-        connection_tell(publisher->bus, &leave.header);
+        if (!connection_is_inherited(publisher->bus))
+                connection_tell(publisher->bus, &leave.header);
         free_publisher(publisher);
 }
 

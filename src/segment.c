@@ -241,10 +241,15 @@ int segment_map_board(struct segment *segment, int fd, bool writable)
         return map(segment, fd, BOARD_SIZE, writable ? PROT_READ | PROT_WRITE : PROT_READ, 0);
 }
 
+void segment_close_inherited(struct segment *segment)
+{
+        fd_close(&segment->fd);
+        *segment = SEGMENT_NONE;
+}
+
 void segment_close(struct segment *segment)
 {
         if (segment->base)
                 munmap(segment->base, segment->size);
-        fd_close(&segment->fd);
-        *segment = SEGMENT_NONE;
+        segment_close_inherited(segment);
 }

@@ -45,18 +45,18 @@ static struct bumped_board *use_board(struct shmd *bus, uint64_t id, int fd)
         return board;
 }
 
-static void drop_board(struct bumped_board *board)
+static void drop_board(struct shmd *bus, struct bumped_board *board)
 {
         if (!board || --board->references)
                 return;
         list_remove(&board->link);
-        segment_close(&board->memory);
+        connection_close_memory(bus, &board->memory);
         free(board);
 }
 
-static void free_attachment(struct attachment *attachment)
+static void free_attachment(struct shmd *bus, struct attachment *attachment)
 {
-        drop_board(attachment->board);
+        drop_board(bus, attachment->board);
         segment_close(&attachment->memory);
         free(attachment->come);
         free(attachment->gone);
@@ -71,7 +71,7 @@ static void detach(struct shmd_subscriber *subscriber, uint32_t index)
                 subscriber->n_gone--;
         subscriber->lost += attachment->ring.lost;
         subscriber->attachments[index] = subscriber->attachments[--subscriber->n_attachments];
-        free_attachment(attachment);
+        free_attachment(subscriber->bus, attachment);
 }
 
 /* Lets go of publishers that have gone, are read to the end, and have nothing held. */
@@ -154,7 +154,7 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
                 waiting_listen(bus, added->channel, packet_take_fd(packet, 2)) == 0) &&
                add_attachment(subscriber, attachment);
         if (!done) {
-                free_attachment(attachment);
+                free_attachment(bus, attachment);
                 return false;
         }
         ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
@@ -232,7 +232,8 @@ static void free_subscriber(struct shmd_subscriber *subscriber)
         struct shmd *bus = subscriber->bus;
 
         /* Only what is zero may be used again, by whomever. */
-        for (uint32_t i = 0; subscriber->holds && i < subscriber->n_holds; i++)
+        for (uint32_t i = 0;
+             subscriber->holds && !connection_is_inherited(bus) && i < subscriber->n_holds; i++)
                 ring_release(&subscriber->holds[i]);
         while (subscriber->n_attachments)
                 detach(subscriber, 0);
@@ -368,14 +369,15 @@ void shmd_subscriber_close(struct shmd_subscriber *subscriber)
         struct message_leave leave = {.id = 0};
         struct shmd *bus;
 
-        if (!subscriber || connection_guard(subscriber->bus) < 0)
+        if (!subscriber)
                 return;
         bus = subscriber->bus;
         leave.id = subscriber->id;
         wire_begin(&leave, MESSAGE_UNSUBSCRIBE, sizeof(leave), 0);
         /* First let go, then leave: the broker finds the row at zero. */
         free_subscriber(subscriber);
-        connection_tell(bus, &leave.header);
+        if (!connection_is_inherited(bus))
+                connection_tell(bus, &leave.header);
 }
 
 /* ---- take and release ------------------------------------------------------------------- */

@@ -70,6 +70,21 @@ static void on_frames(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
                 uv_read_stop(stream); /* all who could ring here are gone */
 }
 
+/* In a forked child, before its loop polls for the first time: what would be read there is the
+ * parent's. */
+static void leave_to_parent(struct shmd *bus)
+{
+        if (bus->is_closing) {
+                bus->is_turning = true;
+                waiting_close(bus);
+                return;
+        }
+        if (bus->socket_handle)
+                uv_poll_stop(bus->socket_handle);
+        list_for_each (&bus->ears, link)
+                uv_read_stop((uv_stream_t *)&list_entry(link, struct ear, link)->handle);
+}
+
 static void on_socket(uv_poll_t *handle, int status, int events)
 {
         struct shmd *bus = handle->data;
@@ -87,13 +102,20 @@ static void on_idle(uv_idle_t *handle)
 
 static void on_again(uv_timer_t *handle)
 {
-        connection_intake(handle->data);
+        struct shmd *bus = handle->data;
+
+        if (!connection_is_inherited(bus))
+                connection_intake(bus);
 }
 
 static void on_prepare(uv_prepare_t *handle)
 {
         struct shmd *bus = handle->data;
 
+        if (connection_is_inherited(bus)) {
+                leave_to_parent(bus);
+                return;
+        }
         if (!list_empty(&bus->missing) && bus->is_connected)
                 uv_timer_start(&bus->again, on_again, ASK_AGAIN_NS / 1000000, 0);
         if (waiting_arm_and_look(bus) || !list_empty(&bus->events))
@@ -105,6 +127,8 @@ static void on_check(uv_check_t *handle)
         struct shmd *bus = handle->data;
 
         uv_idle_stop(&bus->idle);
+        if (connection_is_inherited(bus))
+                return;
         if (bus->is_rung)
                 waiting_disarm(bus);
         waiting_deliver(bus);
@@ -231,8 +255,23 @@ int waiting_listen(struct shmd *bus, uint64_t id, int fd)
         return add_ear(bus, id, fd);
 }
 
+/* A forked child's loop shares its epoll descriptor with the parent's until it has one of its own:
+ * to stop watching something would stop the parent too. */
+static bool may_use_loop(struct shmd *bus)
+{
+        if (!connection_is_inherited(bus))
+                return true;
+        /* Without a descriptor for that, the loop stays as it is until the child ends. */
+        if (bus->owns_loop)
+                return uv_loop_fork(bus->loop) == 0;
+        /* The caller's: when it turns in this process, it is its own; see leave_to_parent(). */
+        return bus->is_turning;
+}
+
 void waiting_close(struct shmd *bus)
 {
+        if (!may_use_loop(bus))
+                return;
         waiting_drop_socket(bus);
         list_for_each_safe (&bus->ears, link) {
                 struct ear *ear = list_entry(link, struct ear, link);

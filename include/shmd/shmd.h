@@ -12,6 +12,12 @@
  * with all it opened, if the hand-over itself is synchronised. The library starts no threads,
  * installs no signal handlers and prints nothing.
  *
+ * fork(). A forked child may read on in samples that its parent holds, for as long as the parent
+ * does, and may connect anew. What it has inherited it can only close: every other call says
+ * -ECHILD. That gives back what the child has of it, and neither the parent nor the broker notices.
+ * A child whose parent brought its own loop calls uv_loop_fork() before that loop turns, as libuv
+ * demands; then nothing is read there that is the parent's.
+ *
  * Errors. Functions return 0 (or a count) on success and a negative errno value on failure;
  * shmd_error() then has a text that names the service, what was wrong and what was expected.
  * Where a list says "any call", the code may come from every function of a connection:
@@ -117,7 +123,8 @@ SHMD_EXPORT int shmd_connect(struct shmd **bus, const struct shmd_connect_option
  */
 SHMD_EXPORT void shmd_close(struct shmd *bus);
 
-/** 1 while the broker is there, 0 after it has gone (as far as the last call saw). */
+/** 1 while the broker is there, 0 after it has gone (as far as the last call saw), and in a forked
+ *  child. */
 SHMD_EXPORT int shmd_connected(const struct shmd *bus);
 
 /** A peer, for callbacks and lists. `pid` and `program` are labels, not identities. */
