@@ -42,7 +42,7 @@ int connection_in_child(void)
 
 int shmd_connected(const struct shmd *bus)
 {
-        return bus->is_connected && !connection_is_inherited(bus);
+        return bus && bus->is_connected && !connection_is_inherited(bus);
 }
 
 /* ---- events ----------------------------------------------------------------------------- */
@@ -268,6 +268,7 @@ static struct shmd *new_bus(void)
         list_init(&bus->missing);
         list_init(&bus->spare_missing);
         list_init(&bus->ears);
+        call_admit(&bus->handle, bus, bus);
         return bus;
 }
 
@@ -307,31 +308,10 @@ static int open_bus(struct shmd *bus, const struct shmd_connect_options *options
         return code < 0 ? code : waiting_watch_socket(bus);
 }
 
-int shmd_connect(struct shmd **busp, const struct shmd_connect_options *options)
+/* All of it, also when it is half open. */
+static void close_bus(struct shmd *bus)
 {
-        struct shmd_connect_options copy;
-        struct shmd *bus;
-        int code = check_connect_options(&copy, options);
-
-        *busp = NULL;
-        if (code < 0)
-                return code;
-        bus = new_bus();
-        if (!bus)
-                return error_system(-ENOMEM, "a connection");
-        code = open_bus(bus, &copy);
-        if (code < 0) {
-                shmd_close(bus);
-                return code;
-        }
-        *busp = bus;
-        return 0;
-}
-
-void shmd_close(struct shmd *bus)
-{
-        if (!bus || bus->is_closing)
-                return;
+        call_dismiss(&bus->handle);
         bus->is_inherited = connection_is_inherited(bus);
         bus->is_closing = true;
         list_for_each_safe (&bus->publishers, link)
@@ -356,4 +336,46 @@ void shmd_close(struct shmd *bus)
         free(bus->packet);
         bus->packet = NULL;
         waiting_close(bus);
+}
+
+int shmd_connect(struct shmd **busp, const struct shmd_connect_options *options)
+{
+        struct shmd_connect_options copy;
+        struct shmd *bus;
+        int code;
+
+        if (!busp)
+                return call_lacks("shmd_connect", "place for the connection");
+        *busp = NULL;
+        code = check_connect_options(&copy, options);
+        if (code < 0)
+                return code;
+        bus = new_bus();
+        if (!bus)
+                return error_system(-ENOMEM, "a connection");
+        code = open_bus(bus, &copy);
+        if (code < 0) {
+                close_bus(bus);
+                return code;
+        }
+        *busp = bus;
+        return 0;
+}
+
+void shmd_close(struct shmd *bus)
+{
+        CALL(call);
+        int code;
+
+        if (!bus)
+                return;
+        code = call_on_connection(&call, bus, bus);
+        if ((code < 0 && code != -ECHILD) || bus->is_closing)
+                return;
+        if (bus->is_dispatching || bus->n_lists) {
+                error_set(-EBUSY, "shmd_close: called from a callback, nothing was closed");
+                return;
+        }
+        call_ends_connection(&call);
+        close_bus(bus);
 }

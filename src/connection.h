@@ -75,7 +75,19 @@ struct missing {
         uint64_t subscription;
 };
 
+/* What a caller may give to a call, in a build with checks; call.c. */
+struct open_handle {
+        struct list link;
+        const void *address;
+        struct shmd *bus;
+};
+
 struct shmd {
+#if SHMD_CHECKS
+        struct open_handle handle;
+        unsigned n_calls; /* of calling_thread, one inside the other */
+        const void *calling_thread;
+#endif
         /* The broker. */
         int socket;
         bool is_connected;
@@ -114,6 +126,7 @@ struct shmd {
         bool must_look;     /* something may be there that nobody will ring for */
         bool peers_changed; /* since the last shmd_wait() */
         bool is_dispatching;
+        unsigned n_lists; /* calls of shmd_list() whose callbacks run */
         bool is_closing;
         bool is_inherited; /* closed in a forked child */
         bool is_turning;   /* there: the caller's loop is the child's own */
@@ -135,6 +148,9 @@ struct shmd {
 };
 
 struct shmd_publisher {
+#if SHMD_CHECKS
+        struct open_handle handle;
+#endif
         struct list link; /* shmd.publishers */
         struct shmd *bus;
         uint64_t id;
@@ -175,6 +191,9 @@ struct held {
 };
 
 struct shmd_subscriber {
+#if SHMD_CHECKS
+        struct open_handle handle;
+#endif
         struct list link; /* shmd.subscribers */
         struct shmd *bus;
         uint64_t id;
@@ -236,6 +255,72 @@ void connection_event(struct shmd *bus, struct event **event, const struct shmd_
                       int present);
 /* Forgets the events of an object that closes. */
 void connection_forget_events(struct shmd *bus, const void *owner);
+
+/* ---- call.c ------------------------------------------------------------------------------ */
+
+/*
+ * The beginning of every public call on a connection, a publisher or a subscriber.
+ *
+ * In every build a call of a forked child on what is its parent's is refused. In a build with
+ * checks (meson's option `checks`: on in debug builds) a call also finds out
+ *
+ *   - that its handle is none that is open: NULL, closed before, or something else,
+ *   - that a pointer which has to be given is NULL,
+ *   - that another thread is in a call on the same connection,
+ *
+ * at the price of a lock for each call. Without checks all that costs nothing: the functions that
+ * are called once for a sample look at nothing but the guard.
+ */
+#if SHMD_CHECKS
+
+/* A call under way; ended by leaving the block. */
+struct call {
+        struct shmd *bus;
+};
+void call_end(struct call *call);
+#define CALL(name) __attribute__((cleanup(call_end))) struct call name = {NULL}
+
+/* 0; -EINVAL, -EBADF, -EBUSY, -ECHILD with a text. `argument` must not be NULL either. */
+int call_begin(struct call *call, const void *handle, const char *kind, const void *argument,
+               const char *function);
+
+/* A handle that is open from now on, and one that is no longer. */
+void call_admit(struct open_handle *handle, const void *address, struct shmd *bus);
+void call_dismiss(struct open_handle *handle);
+
+#define call_on_connection(call, bus, argument) \
+        call_begin(call, bus, "connection", argument, __func__)
+#define call_on_publisher(call, publisher, argument) \
+        call_begin(call, publisher, "publisher", argument, __func__)
+#define call_on_subscriber(call, subscriber, argument) \
+        call_begin(call, subscriber, "subscriber", argument, __func__)
+
+/* The connection ends with this call. */
+static inline void call_ends_connection(struct call *call)
+{
+        call->bus = NULL;
+}
+
+#else
+
+struct call {
+        char nothing;
+};
+#define CALL(name) struct call name
+
+#define call_on_connection(call, bus, argument) ((void)(call), connection_guard(bus))
+#define call_on_publisher(call, publisher, argument) \
+        ((void)(call), connection_guard((publisher)->bus))
+#define call_on_subscriber(call, subscriber, argument) \
+        ((void)(call), connection_guard((subscriber)->bus))
+#define call_admit(handle, address, bus) ((void)0)
+#define call_dismiss(handle)             ((void)0)
+#define call_ends_connection(call)       ((void)(call))
+
+#endif
+
+/* For calls that nobody makes for every sample: NULL is -EINVAL in every build. */
+int call_lacks(const char *function, const char *what);
 
 /* ---- conversation.c ---------------------------------------------------------------------- */
 

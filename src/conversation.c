@@ -498,12 +498,14 @@ int shmd_list(struct shmd *bus, shmd_list_callback callback, void *user)
         struct listing_sink sink = {.n_records = 0};
         struct message_list message = {.skip = 0};
         uint32_t flags = 0;
-        int code = connection_guard(bus);
+        CALL(call);
+        int code;
 
+        if (!bus || !callback)
+                return call_lacks("shmd_list", bus ? "callback" : "connection");
+        code = call_on_connection(&call, bus, bus);
         if (code < 0)
                 return code;
-        if (!callback)
-                return error_set(-EINVAL, "no callback given");
         sink.listings = listings = calloc(PROTOCOL_LIST_RECORDS, sizeof(*listings));
         if (!listings)
                 return error_system(-ENOMEM, "a list");
@@ -514,8 +516,10 @@ int shmd_list(struct shmd *bus, shmd_list_callback callback, void *user)
                 message.skip = sink.n_records;
                 code = connection_request(bus, &message.header, NULL, 0, &sink, &flags);
                 /* Only now: the callback may ask the broker, or take what it says, itself. */
+                bus->n_lists++;
                 for (uint32_t i = 0; code == 0 && i < sink.n_listings; i++)
                         tell_listing(&listings[i], callback, user);
+                bus->n_lists--;
         } while (code == 0 && (flags & REPLY_MORE));
         return code;
 }

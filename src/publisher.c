@@ -153,6 +153,7 @@ static void free_publisher(struct shmd_publisher *publisher)
 {
         struct doorbell *doorbell = &publisher->doorbell;
 
+        call_dismiss(&publisher->handle);
         while (doorbell->n_members) {
                 struct member *member = doorbell->members[0];
 
@@ -214,6 +215,7 @@ static int open_publisher(struct shmd_publisher **out, struct shmd *bus, const c
         if (!publisher)
                 return error_system(-ENOMEM, "service %s", service);
         publisher->bus = bus;
+        call_admit(&publisher->handle, publisher, bus);
         publisher->memory = SEGMENT_NONE;
         list_init(&publisher->link);
         list_init(&publisher->doorbell.boards);
@@ -245,14 +247,19 @@ int shmd_advertise(struct shmd_publisher **publisher, struct shmd *bus, const ch
 {
         struct shmd_publisher_options settled = {.size = sizeof(settled)};
         cleanup_free struct message_advertise *message = NULL;
-        int code = connection_guard(bus), tries = 0;
+        CALL(call);
+        int code, tries = 0;
 
+        if (!publisher)
+                return call_lacks("shmd_advertise", "place for the publisher");
         *publisher = NULL;
+        if (!bus || !service || !type)
+                return call_lacks("shmd_advertise", !bus       ? "connection"
+                                                    : !service ? "service"
+                                                               : "type");
+        code = call_on_connection(&call, bus, bus);
         if (code < 0)
                 return code;
-        if (!service || !type)
-                return error_set(-EINVAL, "shmd_advertise: no %s given",
-                                 service ? "type" : "service");
         code = wire_check_service(service);
         if (code == 0 && options)
                 code = options_copy(&settled, sizeof(settled), options, options->size,
@@ -280,8 +287,13 @@ int shmd_advertise(struct shmd_publisher **publisher, struct shmd *bus, const ch
 void shmd_publisher_close(struct shmd_publisher *publisher)
 {
         struct message_leave leave = {.id = 0};
+        CALL(call);
+        int code;
 
         if (!publisher)
+                return;
+        code = call_on_publisher(&call, publisher, publisher);
+        if (code < 0 && code != -ECHILD)
                 return;
         leave.id = publisher->id;
         wire_begin(&leave, MESSAGE_UNADVERTISE, sizeof(leave), 0);
@@ -340,7 +352,8 @@ static int no_loan(struct shmd_publisher *publisher)
 int shmd_loan(struct shmd_publisher *publisher, void **data)
 {
         uint32_t chunk = RING_NONE;
-        int code = connection_guard(publisher->bus);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, data);
 
         if (code < 0)
                 return code;
@@ -380,14 +393,12 @@ static void end_loan(struct shmd_publisher *publisher, const void *data)
                 publisher->last_loan = NULL;
 }
 
-static int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
+static inline int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
 {
         struct ring_writer *ring = &publisher->ring;
         uint32_t chunk;
-        int code = connection_guard(publisher->bus);
+        int code = find_loan(publisher, data, &chunk);
 
-        if (code == 0)
-                code = find_loan(publisher, data, &chunk);
         if (code < 0)
                 return code;
         if (size < publisher->min_size || size > ring->geometry.payload_max)
@@ -412,18 +423,25 @@ static int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
 
 int shmd_publish(struct shmd_publisher *publisher, void *data)
 {
-        return publish(publisher, data, publisher->ring.geometry.payload_max);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, publisher);
+
+        return code < 0 ? code : publish(publisher, data, publisher->ring.geometry.payload_max);
 }
 
 int shmd_publish_sized(struct shmd_publisher *publisher, void *data, uint64_t size)
 {
-        return publish(publisher, data, size);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, publisher);
+
+        return code < 0 ? code : publish(publisher, data, size);
 }
 
 int shmd_discard(struct shmd_publisher *publisher, void *data)
 {
         uint32_t chunk;
-        int code = connection_guard(publisher->bus);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, publisher);
 
         if (code == 0)
                 code = find_loan(publisher, data, &chunk);
@@ -436,8 +454,13 @@ int shmd_discard(struct shmd_publisher *publisher, void *data)
 
 int shmd_publisher_status(struct shmd_publisher *publisher, struct shmd_publisher_state *status)
 {
-        int code = connection_guard(publisher->bus);
+        CALL(call);
+        int code;
 
+        if (!publisher || !status)
+                return call_lacks("shmd_publisher_status",
+                                  publisher ? "place for the status" : "publisher");
+        code = call_on_publisher(&call, publisher, status);
         if (code < 0)
                 return code;
         if (publisher->n_missing)

@@ -231,6 +231,7 @@ static void free_subscriber(struct shmd_subscriber *subscriber)
 {
         struct shmd *bus = subscriber->bus;
 
+        call_dismiss(&subscriber->handle);
         /* Only what is zero may be used again, by whomever. */
         for (uint32_t i = 0;
              subscriber->holds && !connection_is_inherited(bus) && i < subscriber->n_holds; i++)
@@ -314,6 +315,7 @@ static int open_subscriber(struct shmd_subscriber **out, struct shmd *bus, const
         if (!subscriber)
                 return error_system(-ENOMEM, "service %s", service);
         subscriber->bus = bus;
+        call_admit(&subscriber->handle, subscriber, bus);
         list_init(&subscriber->link);
         memcpy(subscriber->service, service, strlen(service) + 1);
         subscriber->id = random_id();
@@ -336,14 +338,19 @@ int shmd_subscribe(struct shmd_subscriber **subscriber, struct shmd *bus, const 
 {
         struct shmd_subscriber_options settled = {.size = sizeof(settled)};
         cleanup_free struct message_subscribe *message = NULL;
-        int code = connection_guard(bus);
+        CALL(call);
+        int code;
 
+        if (!subscriber)
+                return call_lacks("shmd_subscribe", "place for the subscriber");
         *subscriber = NULL;
+        if (!bus || !service || !type)
+                return call_lacks("shmd_subscribe", !bus       ? "connection"
+                                                    : !service ? "service"
+                                                               : "type");
+        code = call_on_connection(&call, bus, bus);
         if (code < 0)
                 return code;
-        if (!service || !type)
-                return error_set(-EINVAL, "shmd_subscribe: no %s given",
-                                 service ? "type" : "service");
         code = wire_check_service(service);
         if (code == 0 && options)
                 code = options_copy(&settled, sizeof(settled), options, options->size,
@@ -368,8 +375,13 @@ void shmd_subscriber_close(struct shmd_subscriber *subscriber)
 {
         struct message_leave leave = {.id = 0};
         struct shmd *bus;
+        CALL(call);
+        int code;
 
         if (!subscriber)
+                return;
+        code = call_on_subscriber(&call, subscriber, subscriber);
+        if (code < 0 && code != -ECHILD)
                 return;
         bus = subscriber->bus;
         leave.id = subscriber->id;
@@ -424,12 +436,14 @@ static int nothing_there(struct shmd_subscriber *subscriber)
 
 int shmd_take(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 {
-        uint32_t n = subscriber->n_attachments, index;
+        uint32_t n, index;
         struct ring_sample found;
-        int code = connection_guard(subscriber->bus);
+        CALL(call);
+        int code = call_on_subscriber(&call, subscriber, sample);
 
         if (code < 0)
                 return code;
+        n = subscriber->n_attachments;
         if (!subscriber->n_free_holds)
                 return error_set(-ENOBUFS,
                                  "service %s: %u samples are held, as many as were asked for "
@@ -456,7 +470,7 @@ int shmd_take(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
                 sample->sequence = found.sequence;
                 sample->lost = found.lost;
                 sample->publisher = attachment->peer.id;
-                sample->hold = index + 1;
+                sample->hold = (subscriber->id << 32) | (index + 1);
                 return 1;
         }
         return nothing_there(subscriber);
@@ -464,12 +478,15 @@ int shmd_take(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 
 int shmd_release(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 {
-        uint64_t index = sample->hold - 1;
+        uint64_t index;
         struct held *held;
-        int code = connection_guard(subscriber->bus);
+        CALL(call);
+        int code = call_on_subscriber(&call, subscriber, sample);
 
         if (code < 0)
                 return code;
+        /* Two subscribers may hold the same sample: each lets go of its own. */
+        index = (sample->hold ^ (subscriber->id << 32)) - 1;
         held = index < subscriber->n_holds ? &subscriber->held[index] : NULL;
         if (!held || !held->attachment || held->sequence != sample->sequence ||
             held->attachment->peer.id != sample->publisher)
@@ -493,9 +510,14 @@ int shmd_release(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 
 int shmd_subscriber_status(struct shmd_subscriber *subscriber, struct shmd_subscriber_state *status)
 {
-        int code = connection_guard(subscriber->bus);
+        CALL(call);
+        int code;
         uint64_t lost;
 
+        if (!subscriber || !status)
+                return call_lacks("shmd_subscriber_status",
+                                  subscriber ? "place for the status" : "subscriber");
+        code = call_on_subscriber(&call, subscriber, status);
         if (code < 0)
                 return code;
         /* ACQUIRE: as in connection_intake(), which reads the messages. */

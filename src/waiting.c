@@ -142,12 +142,8 @@ static void turn_loop(struct shmd *bus)
         uv_run(bus->loop, UV_RUN_NOWAIT);
 }
 
-static int check_private(struct shmd *bus, const char *function)
+static int check_private(const struct shmd *bus, const char *function)
 {
-        int code = connection_guard(bus);
-
-        if (code < 0)
-                return code;
         if (!bus->owns_loop)
                 return error_set(-EINVAL, "%s: the connection lives in your uv_loop_t: run that",
                                  function);
@@ -294,8 +290,12 @@ static int await(struct shmd *bus, uint64_t begin, uint64_t deadline)
 int shmd_wait(struct shmd *bus, int64_t timeout_ns)
 {
         uint64_t begin, deadline = UINT64_MAX;
-        int code = check_private(bus, "shmd_wait");
+        CALL(call);
+        int code =
+                bus ? call_on_connection(&call, bus, bus) : call_lacks("shmd_wait", "connection");
 
+        if (code == 0)
+                code = check_private(bus, "shmd_wait");
         if (code < 0)
                 return code;
         if (timeout_ns < SHMD_FOREVER)
@@ -321,8 +321,11 @@ int shmd_wait(struct shmd *bus, int64_t timeout_ns)
 
 int shmd_fd(struct shmd *bus)
 {
-        int code = check_private(bus, "shmd_fd");
+        CALL(call);
+        int code = bus ? call_on_connection(&call, bus, bus) : call_lacks("shmd_fd", "connection");
 
+        if (code == 0)
+                code = check_private(bus, "shmd_fd");
         if (code < 0)
                 return code;
         bus->must_look = true;
@@ -342,8 +345,12 @@ static bool wait_to_ask(struct shmd *bus)
 
 int shmd_prepare(struct shmd *bus)
 {
-        int code = check_private(bus, "shmd_prepare");
+        CALL(call);
+        int code = bus ? call_on_connection(&call, bus, bus)
+                       : call_lacks("shmd_prepare", "connection");
 
+        if (code == 0)
+                code = check_private(bus, "shmd_prepare");
         if (code < 0)
                 return code;
         if (bus->needs_turn) {
@@ -358,8 +365,12 @@ int shmd_prepare(struct shmd *bus)
 
 int shmd_dispatch(struct shmd *bus)
 {
-        int code = check_private(bus, "shmd_dispatch");
+        CALL(call);
+        int code = bus ? call_on_connection(&call, bus, bus)
+                       : call_lacks("shmd_dispatch", "connection");
 
+        if (code == 0)
+                code = check_private(bus, "shmd_dispatch");
         if (code < 0)
                 return code;
         turn_loop(bus);

@@ -29,6 +29,19 @@
  *   -ETIMEDOUT any call that asks the broker: it did not answer within 5 seconds, and is taken for
  *              gone
  *
+ * Misuse. What a program must not do, and what it is told:
+ *   - a loan published or discarded twice, or that is none; a sample released twice, or by another
+ *     subscriber than took it: -EINVAL, and nothing has changed
+ *   - options of a wrong size, a NULL where something has to be given: -EINVAL
+ *   - waiting, shmd_fd(), shmd_prepare() or shmd_dispatch() in a callback: -EINVAL; shmd_close()
+ *     there: nothing is closed, shmd_error() says why
+ *   - a handle that was closed: -EBADF; a call while another thread is in one on the same
+ *     connection: -EBUSY; NULL to a function that is called for each sample: -EINVAL. To find these
+ *     out costs too much for every build: a library built with meson's -Dchecks=true does (debug
+ *     builds have that); with others the behaviour is undefined
+ *   - a sample written to: a segmentation fault. A loan written to after it was published: not
+ *     found out; subscribers see what was written
+ *
  * Options structs start with `size`, which the caller sets to sizeof the struct; a field that is
  * zero means the default. Structs passed as NULL mean all defaults. Unknown bytes of a longer
  * struct (a newer program on an older library) must be zero, or the call gives -E2BIG.
@@ -119,7 +132,7 @@ SHMD_EXPORT int shmd_connect(struct shmd **bus, const struct shmd_connect_option
 /**
  * Ends the connection and all that was opened on it, samples held included. NULL is allowed. With
  * the caller's own loop the handles are closed by the loop's next turn, which must still come.
- * Not from inside a callback of the same connection.
+ * From inside a callback of the same connection it does nothing.
  */
 SHMD_EXPORT void shmd_close(struct shmd *bus);
 
@@ -137,8 +150,8 @@ struct shmd_peer {
 
 /** `present` is 1 when the peer has come (those that were there at first included), 0 when it has
  *  gone; of a publisher that has gone there may be samples left to take. Runs inside shmd_wait(),
- *  shmd_dispatch() or the caller's loop; may call everything but these two, shmd_close(), and the
- *  close of the object that it was called for. */
+ *  shmd_dispatch() or the caller's loop; may call everything but these two, shmd_fd(),
+ *  shmd_prepare() and shmd_close(). */
 typedef void (*shmd_peer_callback)(void *user, const struct shmd_peer *peer, int present);
 
 /* ---- publisher -------------------------------------------------------------------------- */
