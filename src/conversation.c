@@ -24,6 +24,11 @@
 /* Descriptors that one introduction needs until it is digested. */
 #define FDS_IN_PASSING (PROTOCOL_FDS_MAX + 1)
 
+/* How long an answer is waited for at least, whatever the clock says. */
+#define GRACE_NS UINT64_C(100000000)
+/* So many signals in a row may interrupt that. */
+#define LATE_SIGNALS 1000
+
 /* A kernel that has no memory for a message is asked so often, in as many milliseconds. */
 #define TELL_TRIES 50
 
@@ -368,18 +373,27 @@ int connection_intake(struct shmd *bus)
 int connection_await(const struct shmd *bus, short events, uint64_t deadline)
 {
         struct pollfd entry = {.fd = bus->socket, .events = events};
+        unsigned n_late = 0;
 
         for (;;) {
-                uint64_t now = now_ns();
+                uint64_t now = now_ns(), left = now < deadline ? deadline - now : 0;
                 int ready;
 
-                if (now >= deadline)
-                        return error_set(-ETIMEDOUT, "the broker does not answer");
-                ready = poll(&entry, 1, (int)((deadline - now) / 1000000) + 1);
+                /* A clock that jumps, as it may when a virtual machine goes on, must neither end
+                 * the conversation nor keep it waiting: the kernel counts, and what is there is
+                 * seen, however late. */
+                left = left < GRACE_NS ? GRACE_NS : left;
+                left = left > REPLY_TIMEOUT_NS ? REPLY_TIMEOUT_NS : left;
+                ready = poll(&entry, 1, (int)(left / 1000000));
                 if (ready > 0)
                         return 0;
-                if (ready < 0 && errno != EINTR)
+                if (ready == 0)
+                        return error_set(-ETIMEDOUT, "the broker does not answer");
+                if (errno != EINTR)
                         return error_system(-errno, "poll");
+                if (now >= deadline && ++n_late == LATE_SIGNALS)
+                        return error_set(-ETIMEDOUT,
+                                         "the broker does not answer, and signals come");
         }
 }
 

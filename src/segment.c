@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "error.h"
@@ -117,8 +118,25 @@ static int make_memfd(const char *label)
         return fd < 0 ? error_system(-errno, "%s: memfd_create", label) : fd;
 }
 
+/* Beyond it the kernel doesn't only refuse, it sends a signal that ends the process. */
+static int check_file_limit(const char *label, uint64_t size)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || size <= limit.rlim_cur)
+                return 0;
+        return error_set(-EFBIG,
+                         "%s needs %" PRIu64 " bytes, the limit for files is %" PRIu64
+                         " (ulimit -f, RLIMIT_FSIZE)",
+                         label, size, (uint64_t)limit.rlim_cur);
+}
+
 static int allocate(int fd, const char *label, uint64_t size)
 {
+        int code = check_file_limit(label, size);
+
+        if (code < 0)
+                return code;
         for (uint64_t done = 0; done < size;) {
                 uint64_t piece = size - done < ALLOCATION_PIECE ? size - done : ALLOCATION_PIECE;
 

@@ -171,8 +171,8 @@ static bool has_news(const struct shmd *bus)
         return bus->peers_changed || (!bus->is_connected && !bus->is_loss_told);
 }
 
-/* Looks until something is there or `until`; true if something is. */
-static bool spin(struct shmd *bus, uint64_t until)
+/* Looks until something is there or `budget` is over; true if something is. */
+static bool spin(struct shmd *bus, uint64_t begin, uint64_t budget)
 {
         do {
                 for (int i = 0; i < LOOKS_A_TURN; i++) {
@@ -185,7 +185,7 @@ static bool spin(struct shmd *bus, uint64_t until)
                         connection_intake(bus);
                 if (has_news(bus))
                         return false;
-        } while (now_ns() < until);
+        } while (now_ns() - begin < budget); /* over, too, if the clock has gone back */
         return false;
 }
 
@@ -214,8 +214,9 @@ static void drain(struct shmd *bus, int fd)
         }
 }
 
-/* Sleeps in the kernel until a frame, a message, a signal or the deadline. 0 or -EINTR. */
-static int sleep_once(struct shmd *bus, uint64_t deadline)
+/* Sleeps in the kernel until a frame, a message, a signal or for `left`. 1: that is over; 0, or
+ * -EINTR. */
+static int sleep_once(struct shmd *bus, uint64_t left)
 {
         struct epoll_event events[8];
         struct timespec rest, *timeout = NULL;
@@ -227,9 +228,7 @@ static int sleep_once(struct shmd *bus, uint64_t deadline)
                 turn_loop(bus);
                 return 0;
         }
-        if (deadline != UINT64_MAX) {
-                uint64_t now = now_ns(), left = deadline > now ? deadline - now : 0;
-
+        if (left != UINT64_MAX) {
                 rest.tv_sec = (time_t)(left / 1000000000u);
                 rest.tv_nsec = (long)(left % 1000000000u);
                 timeout = &rest;
@@ -253,25 +252,34 @@ static int sleep_once(struct shmd *bus, uint64_t deadline)
         }
         if (for_libuv)
                 turn_loop(bus);
-        return 0;
+        return n == 0;
+}
+
+/* What is left of a time-out: never more than all of it, if the clock has gone back. */
+static uint64_t time_left(uint64_t begin, uint64_t timeout)
+{
+        uint64_t now = now_ns(), passed = now > begin ? now - begin : 0;
+
+        if (timeout == UINT64_MAX)
+                return timeout;
+        return passed < timeout ? timeout - passed : 0;
 }
 
 /* Waits until something is ready. 1; 0: time is over or there is news; -EINTR. */
-static int await(struct shmd *bus, uint64_t begin, uint64_t deadline)
+static int await(struct shmd *bus, uint64_t begin, uint64_t timeout)
 {
         uint64_t budget = spin_budget(bus);
 
-        if (budget && spin(bus, begin + budget < deadline ? begin + budget : deadline))
+        if (budget && spin(bus, begin, budget < timeout ? budget : timeout))
                 return 1;
         while (!has_news(bus)) {
+                uint64_t left = time_left(begin, timeout);
+                bool must_ask = !list_empty(&bus->missing) && ASK_AGAIN_NS < left;
                 int code;
 
                 if (waiting_arm_and_look(bus))
                         return 1;
-                code = sleep_once(bus,
-                                  list_empty(&bus->missing) || deadline < now_ns() + ASK_AGAIN_NS
-                                          ? deadline
-                                          : now_ns() + ASK_AGAIN_NS);
+                code = sleep_once(bus, must_ask ? ASK_AGAIN_NS : left);
                 if (bus->is_rung) {
                         waiting_disarm(bus);
                         if (anything_ready(bus)) /* without the cost of arming once more */
@@ -281,7 +289,8 @@ static int await(struct shmd *bus, uint64_t begin, uint64_t deadline)
                         connection_intake(bus);
                 if (code < 0)
                         return code;
-                if (deadline != UINT64_MAX && now_ns() >= deadline)
+                /* The kernel has counted the time, whatever the clock says. */
+                if ((code > 0 && !must_ask) || time_left(begin, timeout) == 0)
                         return anything_ready(bus);
         }
         return 0;
@@ -289,7 +298,7 @@ static int await(struct shmd *bus, uint64_t begin, uint64_t deadline)
 
 int shmd_wait(struct shmd *bus, int64_t timeout_ns)
 {
-        uint64_t begin, deadline = UINT64_MAX;
+        uint64_t begin, now;
         CALL(call);
         int code =
                 bus ? call_on_connection(&call, bus, bus) : call_lacks("shmd_wait", "connection");
@@ -307,13 +316,12 @@ int shmd_wait(struct shmd *bus, int64_t timeout_ns)
         code = anything_ready(bus);
         if (!code && timeout_ns && !has_news(bus)) {
                 begin = now_ns();
-                if (timeout_ns > 0)
-                        deadline = begin + (uint64_t)timeout_ns;
-                code = await(bus, begin, deadline);
+                code = await(bus, begin, timeout_ns > 0 ? (uint64_t)timeout_ns : UINT64_MAX);
                 if (code < 0)
                         return code;
-                if (code > 0 && !bus->spin_ns)
-                        bus->usual_ns = (7 * bus->usual_ns + (now_ns() - begin)) / 8;
+                now = now_ns();
+                if (code > 0 && !bus->spin_ns && now > begin)
+                        bus->usual_ns = (7 * bus->usual_ns + (now - begin)) / 8;
         }
         waiting_deliver(bus);
         return report(bus, code);

@@ -187,7 +187,8 @@ struct shmd_publisher_options {
  * `type` is copied.
  * @return 0 and *publisher, owned by the caller until shmd_publisher_close() or shmd_close();
  *         -EINVAL: bad name, type or limit; -EPROTOTYPE: the service has another type (the text
- *         names the field); -EFBIG: the segment would exceed 1 GiB without SHMD_LARGE_SEGMENT;
+ *         names the field); -EFBIG: the segment would exceed 1 GiB without SHMD_LARGE_SEGMENT, or
+ *         the process's limit for files (RLIMIT_FSIZE);
  *         -ENOMEM: no room for it; -EMFILE: not descriptors enough for max_subscribers;
  *         -ENOSPC: a limit of the broker.
  */

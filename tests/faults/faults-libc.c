@@ -62,10 +62,6 @@ void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t 
 
 int madvise(void *address, size_t size, int advice)
 {
-        if (advice == MADV_WIPEONFORK && fault_lacks(LACKS_WIPEONFORK)) {
-                errno = EINVAL;
-                return -1;
-        }
         if (STRIKES(.memory = ENOMEM))
                 return -1;
         return REAL(madvise)(address, size, advice);
@@ -93,12 +89,17 @@ int memfd_create(const char *name, unsigned flags)
 
 int open(const char *path, int flags, ...)
 {
+        char elsewhere[512];
         va_list arguments;
         mode_t mode = 0;
 
         if (STRIKES(.memory = ENOMEM, .descriptors = EMFILE, .table = ENFILE,
                     .interruption = EINTR))
                 return -1;
+        if (*faults->root && strstr(path, "/cgroup")) {
+                snprintf(elsewhere, sizeof(elsewhere), "%s%s", faults->root, path);
+                path = elsewhere;
+        }
         if (flags & O_CREAT) {
                 va_start(arguments, flags);
                 mode = va_arg(arguments, mode_t);

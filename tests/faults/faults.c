@@ -2,6 +2,7 @@
 /* faults.c - the plan, and allocations that follow it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,8 +195,13 @@ static void *uv_calloc_or_fail(size_t n, size_t size)
         return STRIKES(.memory = ENOMEM) ? NULL : __real_calloc(n, size);
 }
 
+static void do_nothing(int signal)
+{
+}
+
 __attribute__((constructor)) static void begin(void)
 {
+        struct sigaction interruption = {.sa_handler = do_nothing};
         const char *path = getenv("SHMD_FAULTS");
         void *plan;
         int fd;
@@ -211,4 +217,6 @@ __attribute__((constructor)) static void begin(void)
         if (plan == MAP_FAILED)
                 abort();
         faults = plan;
+        /* Signals of the test interrupt, and do nothing else. */
+        sigaction(SIGUSR1, &interruption, NULL);
 }

@@ -38,10 +38,10 @@ enum lacking {
         LACKS_NOSIGNAL = 1u << 2,    /* RWF_NOSIGNAL, 6.18 */
         LACKS_PWAIT2 = 1u << 3,      /* epoll_pwait2(), 5.11 */
         LACKS_PASSRIGHTS = 1u << 4,  /* SO_PASSRIGHTS, 6.16 */
-        LACKS_WIPEONFORK = 1u << 5,  /* MADV_WIPEONFORK, 4.14 */
         LACKS_MEMBARRIER = 1u << 6,  /* membarrier(), refused by filters */
         LACKS_GETRANDOM = 1u << 7,   /* getrandom(), likewise */
-        LACKS_PROC = 1u << 8,        /* /proc/self/fd */
+        LACKS_PROC = 1u << 5,        /* /proc/self/fd */
+        LACKS_ALL = (1u << 8) - 1,
 };
 
 struct faults {
@@ -54,6 +54,7 @@ struct faults {
         uint64_t injected;       /* calls that did */
         int64_t clock_offset[2]; /* added to CLOCK_REALTIME and CLOCK_MONOTONIC, ns */
         int32_t last_epoll;      /* what epoll_create1() made since faults_arm(), or -1 */
+        char root[96];           /* in front of the paths of control groups, unless empty */
         char where[32];          /* the last that did */
         char doing[96];          /* what the test does, to be said when it goes wrong */
 };
