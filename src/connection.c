@@ -42,28 +42,41 @@ int connection_in_child(void)
 
 int shmd_connected(const struct shmd *bus)
 {
-        return bus->is_connected;
+        return bus && bus->is_connected && !connection_is_inherited(bus);
 }
 
 /* ---- events ----------------------------------------------------------------------------- */
 
-void connection_event(struct shmd *bus, void *owner, shmd_peer_callback callback, void *user,
-                      const struct shmd_peer *peer, int present)
+bool connection_event_new(struct event **event, void *owner, shmd_peer_callback callback,
+                          void *user)
 {
-        struct event *event;
+        struct event *made;
+
+        *event = NULL;
+        if (!callback)
+                return true;
+        made = calloc(1, sizeof(*made));
+        if (!made)
+                return false;
+        made->owner = owner;
+        made->callback = callback;
+        made->user = user;
+        *event = made;
+        return true;
+}
+
+void connection_event(struct shmd *bus, struct event **event, const struct shmd_peer *peer,
+                      int present)
+{
+        struct event *taken = *event;
 
         bus->peers_changed = true;
-        if (!callback)
+        if (!taken)
                 return;
-        event = calloc(1, sizeof(*event));
-        if (!event)
-                return; /* the status still counts it */
-        event->owner = owner;
-        event->callback = callback;
-        event->user = user;
-        event->peer = *peer;
-        event->present = present;
-        list_append(&bus->events, &event->link);
+        *event = NULL; /* consumed */
+        taken->peer = *peer;
+        taken->present = present;
+        list_append(&bus->events, &taken->link);
 }
 
 void connection_forget_events(struct shmd *bus, const void *owner)
@@ -86,8 +99,10 @@ static int try_address(const char *path, uint64_t deadline)
         for (;;) {
                 int fd = socket_connect(path);
 
-                if (fd != -EAGAIN || now_ns() >= deadline)
-                        return fd == -EAGAIN ? -ETIMEDOUT : fd;
+                if (fd != -EAGAIN && fd != -EINTR)
+                        return fd;
+                if (now_ns() >= deadline)
+                        return -ETIMEDOUT;
                 /* A full backlog can't be polled for. */
                 poll(NULL, 0, 1);
         }
@@ -161,14 +176,15 @@ static int greet(struct shmd *bus, uint64_t deadline)
 
         wire_begin(&hello, MESSAGE_HELLO, sizeof(hello), bus->next_serial++);
         code = connection_send(bus, &hello.header, NULL, 0, deadline);
-        if (code == 0)
+        while (code == 0) {
                 code = connection_await(bus, POLLIN, deadline);
-        if (code == 0)
-                code = connection_receive(bus);
+                if (code == 0)
+                        code = connection_receive(bus);
+        }
         if (code == -ENOTCONN && bus->packet->size) /* not its end, but something else */
                 return error_set(-EPROTO, "the broker sent nonsense");
-        if (code <= 0)
-                return code < 0 ? code : error_set(-EPROTO, "the broker said nothing");
+        if (code < 0)
+                return code;
         if (answer->type == MESSAGE_GOODBYE || answer->type == MESSAGE_REPLY) {
                 const struct message_goodbye *no = (const void *)answer;
 
@@ -250,7 +266,9 @@ static struct shmd *new_bus(void)
         list_init(&bus->bumped);
         list_init(&bus->events);
         list_init(&bus->missing);
+        list_init(&bus->spare_missing);
         list_init(&bus->ears);
+        call_admit(&bus->handle, bus, bus);
         return bus;
 }
 
@@ -271,6 +289,8 @@ static int open_bus(struct shmd *bus, const struct shmd_connect_options *options
         bus->spin_ns = options->spin_ns;
         code = waiting_init(bus, options->loop);
         if (code == 0)
+                code = connection_store_missing(bus);
+        if (code == 0)
                 code = make_guard(bus);
         if (code == 0)
                 code = bus->socket = connect_anywhere(options->socket, deadline);
@@ -288,13 +308,46 @@ static int open_bus(struct shmd *bus, const struct shmd_connect_options *options
         return code < 0 ? code : waiting_watch_socket(bus);
 }
 
+/* All of it, also when it is half open. */
+static void close_bus(struct shmd *bus)
+{
+        call_dismiss(&bus->handle);
+        bus->is_inherited = connection_is_inherited(bus);
+        bus->is_closing = true;
+        list_for_each_safe (&bus->publishers, link)
+                shmd_publisher_close(list_entry(link, struct shmd_publisher, link));
+        list_for_each_safe (&bus->subscribers, link)
+                shmd_subscriber_close(list_entry(link, struct shmd_subscriber, link));
+        connection_forget_events(bus, NULL);
+        connection_drop_missing(bus);
+        list_for_each_safe (&bus->own_blocks, link) {
+                struct own_block *block = list_entry(link, struct own_block, link);
+
+                list_remove(&block->link);
+                connection_close_memory(bus, &block->memory);
+                free(block);
+        }
+        connection_release(bus, 0);
+        fd_close(&bus->pipe_write);
+        segment_close(&bus->page);
+        if (bus->guard)
+                munmap(bus->guard, 4096);
+        bus->guard = NULL;
+        free(bus->packet);
+        bus->packet = NULL;
+        waiting_close(bus);
+}
+
 int shmd_connect(struct shmd **busp, const struct shmd_connect_options *options)
 {
         struct shmd_connect_options copy;
         struct shmd *bus;
-        int code = check_connect_options(&copy, options);
+        int code;
 
+        if (!busp)
+                return call_lacks("shmd_connect", "place for the connection");
         *busp = NULL;
+        code = check_connect_options(&copy, options);
         if (code < 0)
                 return code;
         bus = new_bus();
@@ -302,7 +355,7 @@ int shmd_connect(struct shmd **busp, const struct shmd_connect_options *options)
                 return error_system(-ENOMEM, "a connection");
         code = open_bus(bus, &copy);
         if (code < 0) {
-                shmd_close(bus);
+                close_bus(bus);
                 return code;
         }
         *busp = bus;
@@ -311,38 +364,18 @@ int shmd_connect(struct shmd **busp, const struct shmd_connect_options *options)
 
 void shmd_close(struct shmd *bus)
 {
-        if (!bus || bus->is_closing)
-                return;
-        if (bus->guard && !*bus->guard) {
-                /* A forked child: all but the descriptors is the parent's, the loop too. */
-                fd_close(&bus->socket);
-                fd_close(&bus->pipe_write);
-                return;
-        }
-        bus->is_closing = true;
-        list_for_each_safe (&bus->publishers, link)
-                shmd_publisher_close(list_entry(link, struct shmd_publisher, link));
-        list_for_each_safe (&bus->subscribers, link)
-                shmd_subscriber_close(list_entry(link, struct shmd_subscriber, link));
-        connection_forget_events(bus, NULL);
-        while (!list_empty(&bus->missing)) {
-                struct missing *missing = list_entry(bus->missing.next, struct missing, link);
+        CALL(call);
+        int code;
 
-                connection_found(bus, missing->which, missing->publisher, missing->subscription);
+        if (!bus)
+                return;
+        code = call_on_connection(&call, bus, bus);
+        if ((code < 0 && code != -ECHILD) || bus->is_closing)
+                return;
+        if (bus->is_dispatching || bus->n_lists) {
+                error_set(-EBUSY, "shmd_close: called from a callback, nothing was closed");
+                return;
         }
-        list_for_each_safe (&bus->own_blocks, link) {
-                struct own_block *block = list_entry(link, struct own_block, link);
-
-                list_remove(&block->link);
-                segment_close(&block->memory);
-                free(block);
-        }
-        connection_reserve(bus, 0);
-        fd_close(&bus->pipe_write);
-        segment_close(&bus->page);
-        if (bus->guard)
-                munmap(bus->guard, 4096);
-        free(bus->packet);
-        bus->packet = NULL;
-        waiting_close(bus);
+        call_ends_connection(&call);
+        close_bus(bus);
 }

@@ -53,9 +53,10 @@ struct ear {
         uv_pipe_t handle;
 };
 
-/* Somebody has come or gone, and a callback is still to be told. */
+/* Somebody has come or gone, and a callback is still to be told. Made when the peer is attached, so
+ * that no want of memory keeps anything from being told later. */
 struct event {
-        struct list link; /* shmd.events */
+        struct list link; /* shmd.events, when it has come about */
         void *owner;      /* the publisher or subscriber */
         shmd_peer_callback callback;
         void *user;
@@ -63,16 +64,30 @@ struct event {
         int present;
 };
 
-/* An introduction whose descriptors were lost; it is asked for again from time to time. */
+/* An introduction whose descriptors were lost, or for which there was no memory; it is asked for
+ * again from time to time. As many as may be lost at once are in store: without one, introductions
+ * are not acknowledged. */
 #define ASK_AGAIN_NS UINT64_C(10000000)
 struct missing {
-        struct list link; /* shmd.missing */
+        struct list link; /* shmd.missing, or shmd.spare_missing */
         uint32_t which;   /* REINTRODUCE_... */
         uint64_t publisher;
         uint64_t subscription;
 };
 
+/* What a caller may give to a call, in a build with checks; call.c. */
+struct open_handle {
+        struct list link;
+        const void *address;
+        struct shmd *bus;
+};
+
 struct shmd {
+#if SHMD_CHECKS
+        struct open_handle handle;
+        unsigned n_calls; /* of calling_thread, one inside the other */
+        const void *calling_thread;
+#endif
         /* The broker. */
         int socket;
         bool is_connected;
@@ -97,7 +112,9 @@ struct shmd {
         struct list bumped;      /* struct bumped_board */
         struct list events;      /* struct event */
         struct list missing;     /* struct missing */
-        uint64_t asked_ns;       /* when the missing ones were last asked for */
+        struct list spare_missing;
+        uint32_t n_spare_missing;
+        uint64_t asked_ns; /* when the missing ones were last asked for */
 
         /* Sleeping; waiting.c. */
         uv_loop_t *loop;
@@ -109,12 +126,16 @@ struct shmd {
         bool must_look;     /* something may be there that nobody will ring for */
         bool peers_changed; /* since the last shmd_wait() */
         bool is_dispatching;
+        unsigned n_lists; /* calls of shmd_list() whose callbacks run */
         bool is_closing;
+        bool is_inherited; /* closed in a forked child */
+        bool is_turning;   /* there: the caller's loop is the child's own */
         uint64_t armed;
-        uint32_t spin_ns;  /* 0: adaptive */
-        uint64_t passes;   /* of deliver_samples() */
-        uint64_t usual_ns; /* how long a wait usually takes */
-        int pipe_write;    /* our own end of our own pipe: so that it never reads as ended */
+        uint32_t spin_ns;    /* 0: adaptive */
+        uint64_t passes;     /* of deliver_samples() */
+        uint64_t usual_ns;   /* how long a wait usually takes */
+        uint32_t vain_spins; /* waits in a row that had to sleep */
+        int pipe_write;      /* our own end of our own pipe: so that it never reads as ended */
         bool pipe_is_passed;
         unsigned n_handles; /* not closed yet; the last frees the connection */
         struct list ears;   /* struct ear */
@@ -122,11 +143,15 @@ struct shmd {
         uv_prepare_t prepare;
         uv_check_t check;
         uv_idle_t idle;
+        uv_timer_t again; /* asks for what is missing */
 
         uint64_t *guard; /* reads 0 in a forked child */
 };
 
 struct shmd_publisher {
+#if SHMD_CHECKS
+        struct open_handle handle;
+#endif
         struct list link; /* shmd.publishers */
         struct shmd *bus;
         uint64_t id;
@@ -136,7 +161,7 @@ struct shmd_publisher {
          * is recycled, since their holds can't be seen. */
         uint32_t n_missing;
         uint32_t n_subscribers; /* members that are not leaving */
-        uint32_t n_loaned, loans_max, holds;
+        uint32_t n_loaned, loans_max, holds, max_subscribers;
         void *last_loan; /* the fast way back from a sample to its chunk */
         uint32_t last_chunk;
         uint64_t min_size;
@@ -155,7 +180,8 @@ struct attachment {
         struct ring_reader ring;
         struct segment memory;
         struct bumped_board *board;
-        uint32_t holds; /* at once, at most */
+        struct event *come, *gone; /* to be told */
+        uint32_t holds;            /* at once, at most */
         uint32_t n_held;
         bool is_gone; /* drained, then detached */
 };
@@ -166,6 +192,9 @@ struct held {
 };
 
 struct shmd_subscriber {
+#if SHMD_CHECKS
+        struct open_handle handle;
+#endif
         struct list link; /* shmd.subscribers */
         struct shmd *bus;
         uint64_t id;
@@ -203,11 +232,96 @@ static inline int connection_guard(const struct shmd *bus)
         return __builtin_expect(*bus->guard != 0, 1) ? 0 : connection_in_child();
 }
 
-/* Notes that a peer has come or gone. */
-void connection_event(struct shmd *bus, void *owner, shmd_peer_callback callback, void *user,
-                      const struct shmd_peer *peer, int present);
+/* Whether it is the parent's of this forked process. Then nothing that the two share may be
+ * written, read from or shut down: only this process's descriptors and mappings are its own. */
+static inline bool connection_is_inherited(const struct shmd *bus)
+{
+        return bus->is_inherited || (bus->guard && !*bus->guard);
+}
+
+/* Closes memory that this connection writes. */
+static inline void connection_close_memory(const struct shmd *bus, struct segment *memory)
+{
+        if (connection_is_inherited(bus))
+                segment_close_inherited(memory);
+        else
+                segment_close(memory);
+}
+
+/* Makes an event to come; NULL if there is no callback. False: no memory. */
+bool connection_event_new(struct event **event, void *owner, shmd_peer_callback callback,
+                          void *user);
+/* Notes that a peer has come or gone; takes the event over. */
+void connection_event(struct shmd *bus, struct event **event, const struct shmd_peer *peer,
+                      int present);
 /* Forgets the events of an object that closes. */
 void connection_forget_events(struct shmd *bus, const void *owner);
+
+/* ---- call.c ------------------------------------------------------------------------------ */
+
+/*
+ * The beginning of every public call on a connection, a publisher or a subscriber.
+ *
+ * In every build a call of a forked child on what is its parent's is refused. In a build with
+ * checks (meson's option `checks`: on in debug builds) a call also finds out
+ *
+ *   - that its handle is none that is open: NULL, closed before, or something else,
+ *   - that a pointer which has to be given is NULL,
+ *   - that another thread is in a call on the same connection,
+ *
+ * at the price of a lock for each call. Without checks all that costs nothing: the functions that
+ * are called once for a sample look at nothing but the guard.
+ */
+#if SHMD_CHECKS
+
+/* A call under way; ended by leaving the block. */
+struct call {
+        struct shmd *bus;
+};
+void call_end(struct call *call);
+#define CALL(name) __attribute__((cleanup(call_end))) struct call name = {NULL}
+
+/* 0; -EINVAL, -EBADF, -EBUSY, -ECHILD with a text. `argument` must not be NULL either. */
+int call_begin(struct call *call, const void *handle, const char *kind, const void *argument,
+               const char *function);
+
+/* A handle that is open from now on, and one that is no longer. */
+void call_admit(struct open_handle *handle, const void *address, struct shmd *bus);
+void call_dismiss(struct open_handle *handle);
+
+#define call_on_connection(call, bus, argument) \
+        call_begin(call, bus, "connection", argument, __func__)
+#define call_on_publisher(call, publisher, argument) \
+        call_begin(call, publisher, "publisher", argument, __func__)
+#define call_on_subscriber(call, subscriber, argument) \
+        call_begin(call, subscriber, "subscriber", argument, __func__)
+
+/* The connection ends with this call. */
+static inline void call_ends_connection(struct call *call)
+{
+        call->bus = NULL;
+}
+
+#else
+
+struct call {
+        char nothing;
+};
+#define CALL(name) struct call name
+
+#define call_on_connection(call, bus, argument) ((void)(call), connection_guard(bus))
+#define call_on_publisher(call, publisher, argument) \
+        ((void)(call), connection_guard((publisher)->bus))
+#define call_on_subscriber(call, subscriber, argument) \
+        ((void)(call), connection_guard((subscriber)->bus))
+#define call_admit(handle, address, bus) ((void)0)
+#define call_dismiss(handle)             ((void)0)
+#define call_ends_connection(call)       ((void)(call))
+
+#endif
+
+/* For calls that nobody makes for every sample: NULL is -EINVAL in every build. */
+int call_lacks(const char *function, const char *what);
 
 /* ---- conversation.c ---------------------------------------------------------------------- */
 
@@ -233,9 +347,15 @@ void connection_tell(struct shmd *bus, const struct message *message);
  * longer needed. False: it was noted before, or wasn't. */
 bool connection_miss(struct shmd *bus, uint32_t which, uint64_t publisher, uint64_t subscription);
 bool connection_found(struct shmd *bus, uint32_t which, uint64_t publisher, uint64_t subscription);
+/* Stores as many struct missing as may be needed at once; frees them. 0 or -ENOMEM. */
+int connection_store_missing(struct shmd *bus);
+void connection_drop_missing(struct shmd *bus);
 
-/* Keeps `n` descriptors free for introductions. 0 or -EMFILE, with a text. */
+/* Keeps descriptors free for introductions to `n` seats. 0 or -EMFILE, with a text; then it keeps
+ * as many as before. */
 int connection_reserve(struct shmd *bus, uint32_t n);
+/* No more than that are needed from now on; 0: none. */
+void connection_release(struct shmd *bus, uint32_t n);
 
 /* Sends, however long the queue; receives one checked message (1; 0: nothing there); waits until
  * the socket is ready for `events`. 0 or a negative errno, with a text. */
@@ -272,6 +392,14 @@ bool subscriber_ready(struct shmd_subscriber *subscriber);
 bool subscriber_wants_membarrier(const struct shmd_subscriber *subscriber);
 
 /* ---- waiting.c -------------------------------------------------------------------------- */
+
+/* Arms, if it isn't, and looks once more. True: something is there, and it is not armed. */
+bool waiting_arm_and_look(struct shmd *bus);
+void waiting_disarm(struct shmd *bus);
+/* Runs the callbacks that are due. */
+void waiting_deliver(struct shmd *bus);
+
+/* ---- waiting-handles.c ------------------------------------------------------------------- */
 
 int waiting_init(struct shmd *bus, uv_loop_t *loop);
 /* Watches the socket; called once it is connected. */

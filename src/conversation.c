@@ -24,6 +24,14 @@
 /* Descriptors that one introduction needs until it is digested. */
 #define FDS_IN_PASSING (PROTOCOL_FDS_MAX + 1)
 
+/* How long an answer is waited for at least, whatever the clock says. */
+#define GRACE_NS UINT64_C(100000000)
+/* So many signals in a row may interrupt that. */
+#define LATE_SIGNALS 1000
+
+/* A kernel that has no memory for a message is asked so often, in as many milliseconds. */
+#define TELL_TRIES 50
+
 /* ---- loss ------------------------------------------------------------------------------- */
 
 static int take_message(struct shmd *bus, struct packet *packet);
@@ -68,7 +76,7 @@ int connection_lose(struct shmd *bus, const char *reason)
                 bus->is_connected = false; /* first: nothing is said to it any more */
                 shutdown(bus->socket, SHUT_RDWR);
                 packet_close(bus->packet);
-                connection_reserve(bus, 0);
+                connection_release(bus, 0);
                 take_the_rest(bus);
                 waiting_drop_socket(bus);
         }
@@ -94,17 +102,25 @@ static void refill_reserve(struct shmd *bus)
         }
 }
 
+void connection_release(struct shmd *bus, uint32_t n)
+{
+        uint32_t target = n ? n + FDS_IN_PASSING : 0;
+
+        if (target < bus->reserve_target)
+                bus->reserve_target = target;
+        if (bus->n_reserve > bus->reserve_target)
+                release_reserve(bus, bus->n_reserve - bus->reserve_target);
+        if (n)
+                return;
+        free(bus->reserve);
+        bus->reserve = NULL;
+}
+
 int connection_reserve(struct shmd *bus, uint32_t n)
 {
+        uint32_t before = bus->reserve_target, n_free;
         int *grown;
 
-        if (!n) {
-                release_reserve(bus, bus->n_reserve);
-                free(bus->reserve);
-                bus->reserve = NULL;
-                bus->reserve_target = 0;
-                return 0;
-        }
         n += FDS_IN_PASSING;
         if (n <= bus->reserve_target)
                 return 0;
@@ -114,37 +130,81 @@ int connection_reserve(struct shmd *bus, uint32_t n)
         bus->reserve = grown;
         bus->reserve_target = n;
         refill_reserve(bus);
-        if (bus->n_reserve < n)
-                return error_set(-EMFILE,
-                                 "%u descriptors are needed for subscribers that may come, %u are "
-                                 "free: raise the limit (ulimit -n) or lower max_subscribers",
-                                 n, bus->n_reserve);
-        return 0;
+        n_free = bus->n_reserve;
+        if (n_free >= n)
+                return 0;
+        bus->reserve_target = before;
+        if (n_free > before)
+                release_reserve(bus, n_free - before);
+        return error_set(-EMFILE,
+                         "%u descriptors are needed for subscribers that may come, %u are free: "
+                         "raise the limit (ulimit -n) or lower max_subscribers",
+                         n, n_free);
 }
 
 /* ---- messages --------------------------------------------------------------------------- */
 
 void connection_tell(struct shmd *bus, const struct message *message)
 {
-        int code;
+        int code, tries = 0;
 
         if (!bus->is_connected)
                 return;
         /* Many that leave at once fill the queue faster than it is read. */
-        code = connection_send(bus, message, NULL, 0, now_ns() + REPLY_TIMEOUT_NS);
+        while ((code = connection_send(bus, message, NULL, 0, now_ns() + REPLY_TIMEOUT_NS)) ==
+                       -ENOBUFS ||
+               code == -ENOMEM) {
+                if (++tries == TELL_TRIES)
+                        break;
+                poll(NULL, 0, 1);
+        }
         if (code < 0 && bus->is_connected)
                 connection_lose(bus, strerrordesc_np(-code));
 }
 
+int connection_store_missing(struct shmd *bus)
+{
+        while (bus->n_spare_missing < PROTOCOL_CREDIT) {
+                struct missing *missing = calloc(1, sizeof(*missing));
+
+                if (!missing)
+                        return error_system(-ENOMEM, "a connection");
+                list_append(&bus->spare_missing, &missing->link);
+                bus->n_spare_missing++;
+        }
+        return 0;
+}
+
+void connection_drop_missing(struct shmd *bus)
+{
+        struct list *lists[] = {&bus->missing, &bus->spare_missing};
+
+        for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+                list_for_each_safe (lists[i], link) {
+                        struct missing *missing = list_entry(link, struct missing, link);
+
+                        list_remove(&missing->link);
+                        free(missing);
+                }
+}
+
+/* All but as many as could not be noted if they were lost: the broker sends no more than
+ * PROTOCOL_CREDIT ahead. */
 static void acknowledge(struct shmd *bus)
 {
         struct message_acknowledge message = {.count = bus->owed};
+        uint32_t n_lacking;
 
         if (!bus->owed || !bus->is_connected)
                 return;
+        connection_store_missing(bus);
+        n_lacking = PROTOCOL_CREDIT - bus->n_spare_missing;
+        if (message.count <= n_lacking)
+                return;
+        message.count -= n_lacking;
         wire_begin(&message, MESSAGE_ACKNOWLEDGE, sizeof(message), 0);
         if (socket_send(bus->socket, &message, sizeof(message), NULL, 0) == 0)
-                bus->owed = 0;
+                bus->owed -= message.count;
 }
 
 static void ask_again(struct shmd *bus, const struct missing *missing)
@@ -178,9 +238,11 @@ bool connection_miss(struct shmd *bus, uint32_t which, uint64_t publisher, uint6
 
         if (missing)
                 return false;
-        missing = calloc(1, sizeof(*missing));
-        if (!missing)
-                return true; /* whoever waits for it waits for ever: that is safe */
+        if (list_empty(&bus->spare_missing)) /* the broker does not wait for acknowledgements */
+                return true;                 /* whoever waits for it waits for ever: that is safe */
+        missing = list_entry(bus->spare_missing.next, struct missing, link);
+        list_remove(&missing->link);
+        bus->n_spare_missing--;
         missing->which = which;
         missing->publisher = publisher;
         missing->subscription = subscription;
@@ -195,7 +257,8 @@ bool connection_found(struct shmd *bus, uint32_t which, uint64_t publisher, uint
         if (!missing)
                 return false;
         list_remove(&missing->link);
-        free(missing);
+        list_append(&bus->spare_missing, &missing->link);
+        bus->n_spare_missing++;
         return true;
 }
 
@@ -310,18 +373,27 @@ int connection_intake(struct shmd *bus)
 int connection_await(const struct shmd *bus, short events, uint64_t deadline)
 {
         struct pollfd entry = {.fd = bus->socket, .events = events};
+        unsigned n_late = 0;
 
         for (;;) {
-                uint64_t now = now_ns();
+                uint64_t now = now_ns(), left = now < deadline ? deadline - now : 0;
                 int ready;
 
-                if (now >= deadline)
-                        return error_set(-ETIMEDOUT, "the broker does not answer");
-                ready = poll(&entry, 1, (int)((deadline - now) / 1000000) + 1);
+                /* A clock that jumps, as it may when a virtual machine goes on, must neither end
+                 * the conversation nor keep it waiting: the kernel counts, and what is there is
+                 * seen, however late. */
+                left = left < GRACE_NS ? GRACE_NS : left;
+                left = left > REPLY_TIMEOUT_NS ? REPLY_TIMEOUT_NS : left;
+                ready = poll(&entry, 1, (int)(left / 1000000));
                 if (ready > 0)
                         return 0;
-                if (ready < 0 && errno != EINTR)
+                if (ready == 0)
+                        return error_set(-ETIMEDOUT, "the broker does not answer");
+                if (errno != EINTR)
                         return error_system(-errno, "poll");
+                if (now >= deadline && ++n_late == LATE_SIGNALS)
+                        return error_set(-ETIMEDOUT,
+                                         "the broker does not answer, and signals come");
         }
 }
 
@@ -440,12 +512,14 @@ int shmd_list(struct shmd *bus, shmd_list_callback callback, void *user)
         struct listing_sink sink = {.n_records = 0};
         struct message_list message = {.skip = 0};
         uint32_t flags = 0;
-        int code = connection_guard(bus);
+        CALL(call);
+        int code;
 
+        if (!bus || !callback)
+                return call_lacks("shmd_list", bus ? "callback" : "connection");
+        code = call_on_connection(&call, bus, bus);
         if (code < 0)
                 return code;
-        if (!callback)
-                return error_set(-EINVAL, "no callback given");
         sink.listings = listings = calloc(PROTOCOL_LIST_RECORDS, sizeof(*listings));
         if (!listings)
                 return error_system(-ENOMEM, "a list");
@@ -456,8 +530,10 @@ int shmd_list(struct shmd *bus, shmd_list_callback callback, void *user)
                 message.skip = sink.n_records;
                 code = connection_request(bus, &message.header, NULL, 0, &sink, &flags);
                 /* Only now: the callback may ask the broker, or take what it says, itself. */
+                bus->n_lists++;
                 for (uint32_t i = 0; code == 0 && i < sink.n_listings; i++)
                         tell_listing(&listings[i], callback, user);
+                bus->n_lists--;
         } while (code == 0 && (flags & REPLY_MORE));
         return code;
 }

@@ -74,8 +74,9 @@ struct member {
         uint64_t answered; /* the armed value that the last frame was for */
         struct watched_board *board;
         struct channel *channel;
-        struct block *block; /* where row and armed word are */
-        bool is_leaving;     /* removed, but may still hold */
+        struct block *block;       /* where row and armed word are */
+        struct event *come, *gone; /* to be told */
+        bool is_leaving;           /* removed, but may still hold */
 };
 
 struct doorbell {

@@ -106,6 +106,8 @@ static const uint64_t nothing;
 
 void member_free(struct member *member)
 {
+        free(member->come);
+        free(member->gone);
         doorbell_unwatch(member->board);
         drop_channel(member->channel);
         drop_block(member->block);
@@ -146,7 +148,11 @@ static bool attach(struct shmd_publisher *publisher, const struct message_subscr
         member->block = use_block(bus, added->connection, added->block, packet->fds[0]);
         member->channel =
                 use_channel(bus, added->channel, added->channel_kind, packet_take_fd(packet, 2));
-        if (!member->board || !member->block || !member->channel) {
+        if (!member->board || !member->block || !member->channel ||
+            !connection_event_new(&member->come, publisher, publisher->on_subscriber,
+                                  publisher->user) ||
+            !connection_event_new(&member->gone, publisher, publisher->on_subscriber,
+                                  publisher->user)) {
                 member_free(member);
                 return false;
         }
@@ -186,8 +192,7 @@ void publisher_added(struct shmd *bus, const struct message_subscriber_added *ad
                 publisher->n_missing--;
         publisher->n_subscribers++;
         member = find_member(publisher, id);
-        connection_event(bus, publisher, publisher->on_subscriber, publisher->user, &member->peer,
-                         1);
+        connection_event(bus, &member->come, &member->peer, 1);
 }
 
 void publisher_removed(struct shmd *bus, const struct message_subscriber_removed *removed)
@@ -206,8 +211,7 @@ void publisher_removed(struct shmd *bus, const struct message_subscriber_removed
         if (!member->is_leaving) {
                 member->is_leaving = true;
                 publisher->n_subscribers--;
-                connection_event(bus, publisher, publisher->on_subscriber, publisher->user,
-                                 &member->peer, 0);
+                connection_event(bus, &member->gone, &member->peer, 0);
         }
         if (!removed->final)
                 return;

@@ -137,10 +137,24 @@ static int make_segment(struct shmd_publisher *publisher, const struct ring_geom
         return 0;
 }
 
+/* For how many introductions at once descriptors are kept free. */
+static uint32_t most_seats(const struct shmd *bus)
+{
+        uint32_t most = 0;
+
+        list_for_each (&bus->publishers, link) {
+                uint32_t seats = list_entry(link, struct shmd_publisher, link)->max_subscribers;
+
+                most = seats > most ? seats : most;
+        }
+        return most;
+}
+
 static void free_publisher(struct shmd_publisher *publisher)
 {
         struct doorbell *doorbell = &publisher->doorbell;
 
+        call_dismiss(&publisher->handle);
         while (doorbell->n_members) {
                 struct member *member = doorbell->members[0];
 
@@ -156,7 +170,8 @@ static void free_publisher(struct shmd_publisher *publisher)
         }
         connection_forget_events(publisher->bus, publisher);
         list_remove(&publisher->link);
-        segment_close(&publisher->memory);
+        connection_release(publisher->bus, most_seats(publisher->bus));
+        connection_close_memory(publisher->bus, &publisher->memory);
         free(publisher->scratch);
         free(publisher);
 }
@@ -201,6 +216,7 @@ static int open_publisher(struct shmd_publisher **out, struct shmd *bus, const c
         if (!publisher)
                 return error_system(-ENOMEM, "service %s", service);
         publisher->bus = bus;
+        call_admit(&publisher->handle, publisher, bus);
         publisher->memory = SEGMENT_NONE;
         list_init(&publisher->link);
         list_init(&publisher->doorbell.boards);
@@ -210,6 +226,7 @@ static int open_publisher(struct shmd_publisher **out, struct shmd *bus, const c
         publisher->min_size = message->type.size;
         publisher->loans_max = options->loans;
         publisher->holds = options->holds;
+        publisher->max_subscribers = options->max_subscribers;
         publisher->on_subscriber = options->on_subscriber;
         publisher->user = options->user;
         code = ring_geometry_init(&geometry, &wish);
@@ -231,14 +248,19 @@ int shmd_advertise(struct shmd_publisher **publisher, struct shmd *bus, const ch
 {
         struct shmd_publisher_options settled = {.size = sizeof(settled)};
         cleanup_free struct message_advertise *message = NULL;
-        int code = connection_guard(bus), tries = 0;
+        CALL(call);
+        int code, tries = 0;
 
+        if (!publisher)
+                return call_lacks("shmd_advertise", "place for the publisher");
         *publisher = NULL;
+        if (!bus || !service || !type)
+                return call_lacks("shmd_advertise", !bus       ? "connection"
+                                                    : !service ? "service"
+                                                               : "type");
+        code = call_on_connection(&call, bus, bus);
         if (code < 0)
                 return code;
-        if (!service || !type)
-                return error_set(-EINVAL, "shmd_advertise: no %s given",
-                                 service ? "type" : "service");
         code = wire_check_service(service);
         if (code == 0 && options)
                 code = options_copy(&settled, sizeof(settled), options, options->size,
@@ -266,12 +288,18 @@ int shmd_advertise(struct shmd_publisher **publisher, struct shmd *bus, const ch
 void shmd_publisher_close(struct shmd_publisher *publisher)
 {
         struct message_leave leave = {.id = 0};
+        CALL(call);
+        int code;
 
-        if (!publisher || connection_guard(publisher->bus) < 0)
+        if (!publisher)
+                return;
+        code = call_on_publisher(&call, publisher, publisher);
+        if (code < 0 && code != -ECHILD)
                 return;
         leave.id = publisher->id;
         wire_begin(&leave, MESSAGE_UNADVERTISE, sizeof(leave), 0);
-        connection_tell(publisher->bus, &leave.header);
+        if (!connection_is_inherited(publisher->bus))
+                connection_tell(publisher->bus, &leave.header);
         free_publisher(publisher);
 }
 
@@ -331,7 +359,8 @@ static int no_loan(struct shmd_publisher *publisher)
 int shmd_loan(struct shmd_publisher *publisher, void **data)
 {
         uint32_t chunk = RING_NONE;
-        int code = connection_guard(publisher->bus);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, data);
 
         if (code < 0)
                 return code;
@@ -371,14 +400,12 @@ static void end_loan(struct shmd_publisher *publisher, const void *data)
                 publisher->last_loan = NULL;
 }
 
-static int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
+static inline int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
 {
         struct ring_writer *ring = &publisher->ring;
         uint32_t chunk;
-        int code = connection_guard(publisher->bus);
+        int code = find_loan(publisher, data, &chunk);
 
-        if (code == 0)
-                code = find_loan(publisher, data, &chunk);
         if (code < 0)
                 return code;
         if (size < publisher->min_size || size > ring->geometry.payload_max)
@@ -404,18 +431,25 @@ static int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
 
 int shmd_publish(struct shmd_publisher *publisher, void *data)
 {
-        return publish(publisher, data, publisher->ring.geometry.payload_max);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, publisher);
+
+        return code < 0 ? code : publish(publisher, data, publisher->ring.geometry.payload_max);
 }
 
 int shmd_publish_sized(struct shmd_publisher *publisher, void *data, uint64_t size)
 {
-        return publish(publisher, data, size);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, publisher);
+
+        return code < 0 ? code : publish(publisher, data, size);
 }
 
 int shmd_discard(struct shmd_publisher *publisher, void *data)
 {
         uint32_t chunk;
-        int code = connection_guard(publisher->bus);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, publisher);
 
         if (code == 0)
                 code = find_loan(publisher, data, &chunk);
@@ -428,10 +462,17 @@ int shmd_discard(struct shmd_publisher *publisher, void *data)
 
 int shmd_publisher_status(struct shmd_publisher *publisher, struct shmd_publisher_state *status)
 {
-        int code = connection_guard(publisher->bus);
+        CALL(call);
+        int code;
 
+        if (!publisher || !status)
+                return call_lacks("shmd_publisher_status",
+                                  publisher ? "place for the status" : "publisher");
+        code = call_on_publisher(&call, publisher, status);
         if (code < 0)
                 return code;
+        if (publisher->n_missing)
+                connection_intake(publisher->bus); /* asks again */
         hear_broker(publisher->bus);
         *status = (struct shmd_publisher_state){
                 .id = publisher->id,

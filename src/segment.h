@@ -56,4 +56,8 @@ int segment_map_board(struct segment *segment, int fd, bool writable);
 /* Unmaps, closes, and forgets. */
 void segment_close(struct segment *segment);
 
+/* The same in a forked child, for memory that its parent writes: that isn't mapped there, and
+ * something else may be in its place. */
+void segment_close_inherited(struct segment *segment);
+
 #endif

@@ -46,19 +46,21 @@ static struct bumped_board *use_board(struct shmd *bus, uint64_t id, int fd)
         return board;
 }
 
-static void drop_board(struct bumped_board *board)
+static void drop_board(struct shmd *bus, struct bumped_board *board)
 {
         if (!board || --board->references)
                 return;
         list_remove(&board->link);
-        segment_close(&board->memory);
+        connection_close_memory(bus, &board->memory);
         free(board);
 }
 
-static void free_attachment(struct attachment *attachment)
+static void free_attachment(struct shmd *bus, struct attachment *attachment)
 {
-        drop_board(attachment->board);
+        drop_board(bus, attachment->board);
         segment_close(&attachment->memory);
+        free(attachment->come);
+        free(attachment->gone);
         free(attachment);
 }
 
@@ -70,7 +72,7 @@ static void detach(struct shmd_subscriber *subscriber, uint32_t index)
                 subscriber->n_gone--;
         subscriber->lost += attachment->ring.lost;
         subscriber->attachments[index] = subscriber->attachments[--subscriber->n_attachments];
-        free_attachment(attachment);
+        free_attachment(subscriber->bus, attachment);
 }
 
 /* Lets go of publishers that have gone, are read to the end, and have nothing held. */
@@ -142,6 +144,10 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
         attachment->holds = added->holds;
         attachment->board = use_board(bus, added->board, packet->fds[1]);
         done = attachment->board &&
+               connection_event_new(&attachment->come, subscriber, subscriber->on_publisher,
+                                    subscriber->user) &&
+               connection_event_new(&attachment->gone, subscriber, subscriber->on_publisher,
+                                    subscriber->user) &&
                segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
                segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0 &&
                is_segment_of(&attachment->memory, added->peer.id) &&
@@ -149,7 +155,7 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
                 waiting_listen(bus, added->channel, packet_take_fd(packet, 2)) == 0) &&
                add_attachment(subscriber, attachment);
         if (!done) {
-                free_attachment(attachment);
+                free_attachment(bus, attachment);
                 return false;
         }
         ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
@@ -182,6 +188,7 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
                       struct packet *packet)
 {
         struct shmd_subscriber *subscriber = find_subscriber(bus, added->subscription);
+        struct attachment *attachment;
         uint64_t id = added->peer.id;
 
         if (!subscriber || find_attachment(subscriber, id)) /* closed meanwhile, or known */
@@ -194,8 +201,8 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
         forget_refusal(subscriber, id);
         /* It does not know of an arming that came before it. */
         bus->must_look = true;
-        connection_event(bus, subscriber, subscriber->on_publisher, subscriber->user,
-                         &subscriber->attachments[subscriber->n_attachments - 1]->peer, 1);
+        attachment = subscriber->attachments[subscriber->n_attachments - 1];
+        connection_event(bus, &attachment->come, &attachment->peer, 1);
 }
 
 void subscriber_gone(struct shmd *bus, const struct message_publisher_gone *gone)
@@ -216,8 +223,7 @@ void subscriber_gone(struct shmd *bus, const struct message_publisher_gone *gone
                 return;
         attachment->is_gone = true;
         subscriber->n_gone++;
-        connection_event(bus, subscriber, subscriber->on_publisher, subscriber->user,
-                         &attachment->peer, 0);
+        connection_event(bus, &attachment->gone, &attachment->peer, 0);
 }
 
 /* ---- subscribe -------------------------------------------------------------------------- */
@@ -226,8 +232,10 @@ static void free_subscriber(struct shmd_subscriber *subscriber)
 {
         struct shmd *bus = subscriber->bus;
 
+        call_dismiss(&subscriber->handle);
         /* Only what is zero may be used again, by whomever. */
-        for (uint32_t i = 0; subscriber->holds && i < subscriber->n_holds; i++)
+        for (uint32_t i = 0;
+             subscriber->holds && !connection_is_inherited(bus) && i < subscriber->n_holds; i++)
                 ring_release(&subscriber->holds[i]);
         while (subscriber->n_attachments)
                 detach(subscriber, 0);
@@ -308,6 +316,7 @@ static int open_subscriber(struct shmd_subscriber **out, struct shmd *bus, const
         if (!subscriber)
                 return error_system(-ENOMEM, "service %s", service);
         subscriber->bus = bus;
+        call_admit(&subscriber->handle, subscriber, bus);
         list_init(&subscriber->link);
         memcpy(subscriber->service, service, strlen(service) + 1);
         subscriber->id = random_id();
@@ -330,14 +339,19 @@ int shmd_subscribe(struct shmd_subscriber **subscriber, struct shmd *bus, const 
 {
         struct shmd_subscriber_options settled = {.size = sizeof(settled)};
         cleanup_free struct message_subscribe *message = NULL;
-        int code = connection_guard(bus);
+        CALL(call);
+        int code;
 
+        if (!subscriber)
+                return call_lacks("shmd_subscribe", "place for the subscriber");
         *subscriber = NULL;
+        if (!bus || !service || !type)
+                return call_lacks("shmd_subscribe", !bus       ? "connection"
+                                                    : !service ? "service"
+                                                               : "type");
+        code = call_on_connection(&call, bus, bus);
         if (code < 0)
                 return code;
-        if (!service || !type)
-                return error_set(-EINVAL, "shmd_subscribe: no %s given",
-                                 service ? "type" : "service");
         code = wire_check_service(service);
         if (code == 0 && options)
                 code = options_copy(&settled, sizeof(settled), options, options->size,
@@ -362,15 +376,21 @@ void shmd_subscriber_close(struct shmd_subscriber *subscriber)
 {
         struct message_leave leave = {.id = 0};
         struct shmd *bus;
+        CALL(call);
+        int code;
 
-        if (!subscriber || connection_guard(subscriber->bus) < 0)
+        if (!subscriber)
+                return;
+        code = call_on_subscriber(&call, subscriber, subscriber);
+        if (code < 0 && code != -ECHILD)
                 return;
         bus = subscriber->bus;
         leave.id = subscriber->id;
         wire_begin(&leave, MESSAGE_UNSUBSCRIBE, sizeof(leave), 0);
         /* First let go, then leave: the broker finds the row at zero. */
         free_subscriber(subscriber);
-        connection_tell(bus, &leave.header);
+        if (!connection_is_inherited(bus))
+                connection_tell(bus, &leave.header);
 }
 
 /* ---- take and release ------------------------------------------------------------------- */
@@ -437,7 +457,7 @@ static inline void note_taken(struct shmd_subscriber *subscriber, struct attachm
         sample->sequence = found->sequence;
         sample->lost = found->lost;
         sample->publisher = attachment->peer.id;
-        sample->hold = index + 1;
+        sample->hold = subscriber->id << 32 | (index + 1);
         held->attachment = attachment;
         held->sequence = found->sequence;
         attachment->n_held++;
@@ -485,7 +505,8 @@ static __attribute__((noinline, cold)) int no_hold(const struct shmd_subscriber 
  */
 int shmd_take(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 {
-        int code = connection_guard(subscriber->bus);
+        CALL(call);
+        int code = call_on_subscriber(&call, subscriber, sample);
 
         if (code < 0)
                 return code;
@@ -514,12 +535,15 @@ int shmd_take(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 
 int shmd_release(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 {
-        uint64_t index = sample->hold - 1;
+        uint64_t index;
         struct held *held;
-        int code = connection_guard(subscriber->bus);
+        CALL(call);
+        int code = call_on_subscriber(&call, subscriber, sample);
 
         if (code < 0)
                 return code;
+        /* Two subscribers may hold the same sample: each lets go of its own. */
+        index = (sample->hold ^ (subscriber->id << 32)) - 1;
         held = index < subscriber->n_holds ? &subscriber->held[index] : NULL;
         if (!held || !held->attachment || held->sequence != sample->sequence ||
             held->attachment->peer.id != sample->publisher)
@@ -543,13 +567,19 @@ int shmd_release(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 
 int shmd_subscriber_status(struct shmd_subscriber *subscriber, struct shmd_subscriber_state *status)
 {
-        int code = connection_guard(subscriber->bus);
+        CALL(call);
+        int code;
         uint64_t lost;
 
+        if (!subscriber || !status)
+                return call_lacks("shmd_subscriber_status",
+                                  subscriber ? "place for the status" : "subscriber");
+        code = call_on_subscriber(&call, subscriber, status);
         if (code < 0)
                 return code;
         /* ACQUIRE: as in connection_intake(), which reads the messages. */
-        if (load_acquire(subscriber->bus->word) != subscriber->bus->seen_word)
+        if (load_acquire(subscriber->bus->word) != subscriber->bus->seen_word ||
+            !list_empty(&subscriber->bus->missing))
                 connection_intake(subscriber->bus);
         if (subscriber->n_gone)
                 detach_gone(subscriber);

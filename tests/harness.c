@@ -91,7 +91,8 @@ uint64_t harness_now(void)
 {
         struct timespec time;
 
-        clock_gettime(CLOCK_MONOTONIC, &time);
+        /* A test may make the others jump. */
+        clock_gettime(CLOCK_BOOTTIME, &time);
         return (uint64_t)time.tv_sec * 1000 * MS + (uint64_t)time.tv_nsec;
 }
 

@@ -12,6 +12,12 @@
  * with all it opened, if the hand-over itself is synchronised. The library starts no threads,
  * installs no signal handlers and prints nothing.
  *
+ * fork(). A forked child may read on in samples that its parent holds, for as long as the parent
+ * does, and may connect anew. What it has inherited it can only close: every other call says
+ * -ECHILD. That gives back what the child has of it, and neither the parent nor the broker notices.
+ * A child whose parent brought its own loop calls uv_loop_fork() before that loop turns, as libuv
+ * demands; then nothing is read there that is the parent's.
+ *
  * Errors. Functions return 0 (or a count) on success and a negative errno value on failure;
  * shmd_error() then has a text that names the service, what was wrong and what was expected.
  * Where a list says "any call", the code may come from every function of a connection:
@@ -22,6 +28,19 @@
  *              samples with the peers it had; nothing new can be opened
  *   -ETIMEDOUT any call that asks the broker: it did not answer within 5 seconds, and is taken for
  *              gone
+ *
+ * Misuse. What a program must not do, and what it is told:
+ *   - a loan published or discarded twice, or that is none; a sample released twice, or by another
+ *     subscriber than took it: -EINVAL, and nothing has changed
+ *   - options of a wrong size, a NULL where something has to be given: -EINVAL
+ *   - waiting, shmd_fd(), shmd_prepare() or shmd_dispatch() in a callback: -EINVAL; shmd_close()
+ *     there: nothing is closed, shmd_error() says why
+ *   - a handle that was closed: -EBADF; a call while another thread is in one on the same
+ *     connection: -EBUSY; NULL to a function that is called for each sample: -EINVAL. To find these
+ *     out costs too much for every build: a library built with meson's -Dchecks=true does (debug
+ *     builds have that); with others the behaviour is undefined
+ *   - a sample written to: a segmentation fault. A loan written to after it was published: not
+ *     found out; subscribers see what was written
  *
  * Options structs start with `size`, which the caller sets to sizeof the struct; a field that is
  * zero means the default. Structs passed as NULL mean all defaults. Unknown bytes of a longer
@@ -113,11 +132,12 @@ SHMD_EXPORT int shmd_connect(struct shmd **bus, const struct shmd_connect_option
 /**
  * Ends the connection and all that was opened on it, samples held included. NULL is allowed. With
  * the caller's own loop the handles are closed by the loop's next turn, which must still come.
- * Not from inside a callback of the same connection.
+ * From inside a callback of the same connection it does nothing.
  */
 SHMD_EXPORT void shmd_close(struct shmd *bus);
 
-/** 1 while the broker is there, 0 after it has gone (as far as the last call saw). */
+/** 1 while the broker is there, 0 after it has gone (as far as the last call saw), and in a forked
+ *  child. */
 SHMD_EXPORT int shmd_connected(const struct shmd *bus);
 
 /** A peer, for callbacks and lists. `pid` and `program` are labels, not identities. */
@@ -130,8 +150,8 @@ struct shmd_peer {
 
 /** `present` is 1 when the peer has come (those that were there at first included), 0 when it has
  *  gone; of a publisher that has gone there may be samples left to take. Runs inside shmd_wait(),
- *  shmd_dispatch() or the caller's loop; may call everything but these two, shmd_close(), and the
- *  close of the object that it was called for. */
+ *  shmd_dispatch() or the caller's loop; may call everything but these two, shmd_fd(),
+ *  shmd_prepare() and shmd_close(). */
 typedef void (*shmd_peer_callback)(void *user, const struct shmd_peer *peer, int present);
 
 /* ---- publisher -------------------------------------------------------------------------- */
@@ -167,7 +187,8 @@ struct shmd_publisher_options {
  * `type` is copied.
  * @return 0 and *publisher, owned by the caller until shmd_publisher_close() or shmd_close();
  *         -EINVAL: bad name, type or limit; -EPROTOTYPE: the service has another type (the text
- *         names the field); -EFBIG: the segment would exceed 1 GiB without SHMD_LARGE_SEGMENT;
+ *         names the field); -EFBIG: the segment would exceed 1 GiB without SHMD_LARGE_SEGMENT, or
+ *         the process's limit for files (RLIMIT_FSIZE);
  *         -ENOMEM: no room for it; -EMFILE: not descriptors enough for max_subscribers;
  *         -ENOSPC: a limit of the broker.
  */
@@ -313,7 +334,8 @@ SHMD_EXPORT int shmd_wait(struct shmd *bus, int64_t timeout_ns);
 SHMD_EXPORT int shmd_fd(struct shmd *bus);
 
 /**
- * Asks publishers to ring, and looks once more. Cheap while nothing has happened since.
+ * Asks publishers to ring, and looks once more. Cheap while nothing has happened since. As long as
+ * a peer can't be attached for want of descriptors or memory, it takes up to 10 ms and returns 1.
  * @return 0: the caller may sleep on shmd_fd(); 1: something is there, call shmd_dispatch() and
  *         take instead; -EINVAL: the connection uses the caller's own uv_loop_t, or called from a
  *         callback.

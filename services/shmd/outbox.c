@@ -25,6 +25,9 @@
 #include "util.h"
 #include "wire.h"
 
+/* In store for when there is no memory. */
+#define SPARE_MESSAGES 64u
+
 /* A message that waits for room in the socket, or for introductions that come first. */
 struct outgoing {
         struct list link; /* session.queue or session.replies */
@@ -168,6 +171,42 @@ static int send_now(struct session *session, const struct message *message)
         return 0;
 }
 
+/* A reply is the longest of the messages that are queued. */
+#define SPARE_SIZE sizeof(struct message_reply)
+_Static_assert(sizeof(struct message_listing) <= SPARE_SIZE, "fits a spare message");
+
+void outbox_refill(struct server *server)
+{
+        while (server->n_spare_messages < SPARE_MESSAGES) {
+                struct outgoing *spare = malloc(sizeof(struct list) + SPARE_SIZE);
+
+                if (!spare)
+                        return;
+                list_append(&server->spare_messages, &spare->link);
+                server->n_spare_messages++;
+        }
+}
+
+void outbox_deinit(struct server *server)
+{
+        list_for_each_safe (&server->spare_messages, link) {
+                list_remove(link);
+                free(list_entry(link, struct outgoing, link));
+        }
+}
+
+static struct outgoing *new_outgoing(struct server *server, uint32_t size)
+{
+        struct outgoing *outgoing = malloc(sizeof(struct list) + size);
+
+        if (outgoing || size > SPARE_SIZE || list_empty(&server->spare_messages))
+                return outgoing;
+        outgoing = list_entry(server->spare_messages.next, struct outgoing, link);
+        list_remove(&outgoing->link);
+        server->n_spare_messages--;
+        return outgoing;
+}
+
 static struct outgoing *copy_message(struct session *session, const struct message *message)
 {
         struct outgoing *outgoing;
@@ -177,7 +216,7 @@ static struct outgoing *copy_message(struct session *session, const struct messa
                              session->n_replies);
                 return NULL;
         }
-        outgoing = malloc(sizeof(struct list) + message->size);
+        outgoing = new_outgoing(session->server, message->size);
         if (!outgoing) {
                 session_fail(session, -ENOMEM, "no memory for a message");
                 return NULL;

@@ -35,7 +35,10 @@ void server_settle(struct server *server)
                         break;
         }
         /* The reserve comes first: spares only save time. */
-        if (!server->is_closing && accept_refill(server))
+        if (server->is_closing)
+                return;
+        outbox_refill(server);
+        if (accept_refill(server))
                 spares_refill(&server->spares);
 }
 
@@ -115,6 +118,7 @@ int server_open(struct server *server, const struct shmd_broker_options *options
         list_init(&server->dirty);
         list_init(&server->ending);
         list_init(&server->retrying);
+        list_init(&server->spare_messages);
         registry_init(&server->registry, NULL, &server->spares);
         server->spares = SPARES_NONE;
         server->address = ADDRESS_NONE;
@@ -136,6 +140,7 @@ int server_open(struct server *server, const struct shmd_broker_options *options
         code = accept_start(server);
         if (code < 0)
                 return code;
+        outbox_refill(server);
         spares_refill(&server->spares);
         broker_log(&server->log, SHMD_LOG_INFO, "listening on %s", options->socket);
         return 0;
@@ -183,6 +188,7 @@ void server_deinit(struct server *server)
         assert(!server->n_handles && !server->n_in_flight);
         registry_deinit(&server->registry);
         spares_close(&server->spares);
+        outbox_deinit(server);
         closer_free(server->closer);
         access_deinit(&server->access);
         fd_close(&server->reserve_fd);

@@ -35,10 +35,12 @@ struct server {
         struct closer *closer;
         struct registry registry;
         struct spares spares;
-        struct list sessions; /* session.link; ghosts of sessions too */
-        struct list dirty;    /* session.dirty_link: there is something to send */
-        struct list ending;   /* session.ending_link: not served any more */
-        struct list retrying; /* session.retry_link: to be dirty at the next tick */
+        struct list sessions;       /* session.link; ghosts of sessions too */
+        struct list dirty;          /* session.dirty_link: there is something to send */
+        struct list ending;         /* session.ending_link: not served any more */
+        struct list retrying;       /* session.retry_link: to be dirty at the next tick */
+        struct list spare_messages; /* outgoing.link: for when there is no memory */
+        uint32_t n_spare_messages;
         uint64_t last_session;
         uint32_t n_in_flight;   /* introductions that were not acknowledged, of all sessions */
         uint32_t in_flight_max; /* from when on those are scarce */

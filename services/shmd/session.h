@@ -160,6 +160,11 @@ void session_mark(struct session *session);
 /* Sends what can be sent; called by server_settle(). */
 void session_flush(struct session *session);
 
+/* Keeps messages in store, so that those who are owed one get it when there is no memory for a
+ * while; frees them. */
+void outbox_refill(struct server *server);
+void outbox_deinit(struct server *server);
+
 /* Drops what has not been sent. */
 void session_discard(struct session *session);
 
