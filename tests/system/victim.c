@@ -169,6 +169,13 @@ struct census take_census(struct shmd *bus)
         return census;
 }
 
+void renew_broker(void)
+{
+        broker_spawn(NULL);
+        broker_terminate(SIGTERM);
+        broker_spawn(NULL);
+}
+
 void await_snapshot(pid_t pid, const struct snapshot *was, const char *whose)
 {
         uint64_t deadline = harness_now() + PATIENCE_NS;

@@ -62,6 +62,9 @@ struct census {
 };
 struct census take_census(struct shmd *bus);
 
+/* Starts a broker in a dead one's place, then one that has followed nobody. */
+void renew_broker(void);
+
 /* Waits until the process (0: the test's) has what it had. */
 void await_snapshot(pid_t pid, const struct snapshot *was, const char *whose);
 
