@@ -447,7 +447,7 @@ int shmd_publish_sized(struct shmd_publisher *publisher, void *data, uint64_t si
 
 int shmd_discard(struct shmd_publisher *publisher, void *data)
 {
-        uint32_t chunk;
+        uint32_t chunk = RING_NONE;
         CALL(call);
         int code = call_on_publisher(&call, publisher, publisher);
 

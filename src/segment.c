@@ -32,7 +32,7 @@
 /* The number at the start of a file, or behind `key` in it; UINT64_MAX if there is none ("max"). */
 static uint64_t number_in_file(const char *path, const char *key)
 {
-        char text[4096], *at = text;
+        char text[4096], *at = text, *end;
         uint64_t number;
         cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
         ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
@@ -46,7 +46,9 @@ static uint64_t number_in_file(const char *path, const char *key)
                         return UINT64_MAX;
                 at += strlen(key);
         }
-        return sscanf(at, "%" SCNu64, &number) == 1 ? number : UINT64_MAX;
+        errno = 0;
+        number = strtoull(at, &end, 10);
+        return errno || end == at ? UINT64_MAX : number;
 }
 
 /* What this process's control group (version 2) and those above it still allow. */

@@ -110,7 +110,7 @@ static struct service *service_new(const char *name, const struct message_type_h
         list_init(&service->publications);
         list_init(&service->subscriptions);
         list_init(&service->boards);
-        memcpy(service->name, name, strlen(name));
+        memcpy(service->name, name, strlen(name) + 1);
         service->type = *type;
         memcpy(service->fields, fields, fields_size);
         return service;

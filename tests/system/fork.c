@@ -4,8 +4,8 @@
  * what that does to the parent: nothing.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -76,6 +76,8 @@ static void close_family(struct family *family)
         shmd_close(family->bus);
 }
 
+static unsigned n_children;
+
 /* Runs in a child; what it leaves with is its exit status. */
 static void in_child(void (*run)(struct family *family), struct family *family)
 {
@@ -86,6 +88,7 @@ static void in_child(void (*run)(struct family *family), struct family *family)
                 _exit(0);
         }
         must_equal(child_finish(pid), 0);
+        n_children++;
 }
 
 /* ---- calls ------------------------------------------------------------------------------- */
@@ -300,6 +303,11 @@ int main(int argc, char **argv)
                 system_test(child_reads_on_what_its_parent_holds),
         };
 
+        int failed;
+
         harness_init(argc, argv);
-        return cmocka_run_group_tests_name("system-fork", tests, NULL, NULL);
+        failed = cmocka_run_group_tests_name("system-fork", tests, NULL, NULL);
+        printf("injections: %u: children that close, call or run what they inherited\n",
+               n_children);
+        return failed;
 }

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -14,6 +15,7 @@
 
 #define SERVICE "misuse/samples"
 
+static unsigned n_refused;
 static struct shmd *bus;
 static struct shmd_publisher *publisher;
 static struct shmd_subscriber *subscriber;
@@ -46,6 +48,7 @@ static void close_all(void)
 #define must_refuse(call, code, ...)                 \
         do {                                         \
                 must_equal(call, code);              \
+                n_refused++;                         \
                 must_say(shmd_error(), __VA_ARGS__); \
         } while (0)
 
@@ -452,6 +455,10 @@ int main(int argc, char **argv)
 #endif
         };
 
+        int failed;
+
         harness_init(argc, argv);
-        return cmocka_run_group_tests_name("system-misuse", tests, NULL, NULL);
+        failed = cmocka_run_group_tests_name("system-misuse", tests, NULL, NULL);
+        printf("injections: %u: calls that must be refused\n", n_refused);
+        return failed;
 }
