@@ -144,7 +144,7 @@ static void free_publisher(struct shmd_publisher *publisher)
                 struct member *member = doorbell->members[0];
 
                 doorbell_detach(doorbell, member);
-                member_free(member);
+                publisher_member_free(publisher, member);
         }
         list_for_each_safe (&publisher->bus->missing, link) {
                 struct missing *missing = list_entry(link, struct missing, link);
@@ -156,6 +156,7 @@ static void free_publisher(struct shmd_publisher *publisher)
         connection_forget_events(publisher->bus, publisher);
         list_remove(&publisher->link);
         segment_close(&publisher->memory);
+        free(publisher->opening.message);
         free(publisher->scratch);
         free(publisher);
 }
@@ -165,7 +166,8 @@ static int advertise(struct shmd_publisher *publisher, struct message_advertise 
                      const struct shmd_publisher_options *options)
 {
         struct shmd *bus = publisher->bus;
-        int code = connection_reserve(bus, options->max_subscribers);
+        /* Each may need a wake channel and a pidfd. */
+        int code = connection_reserve(bus, 2 * options->max_subscribers);
 
         if (code < 0)
                 return error_prefix(code, "service %s", publisher->service);
@@ -177,11 +179,13 @@ static int advertise(struct shmd_publisher *publisher, struct message_advertise 
         message->max_subscribers = options->max_subscribers;
         message->holds = options->holds;
         memcpy(message->service, publisher->service, sizeof(message->service));
+        code = opening_keep(&publisher->opening, &message->header);
+        if (code < 0)
+                return code;
         /* Listed before it asks: the answer begins with introductions. */
         list_append(&bus->publishers, &publisher->link);
         code = connection_request(bus, &message->header, &publisher->memory.fd, 1, NULL, NULL);
-        if (code == 0)
-                fd_close(&publisher->memory.fd); /* the mapping is enough */
+        publisher->opening.is_open = publisher->opening.is_told = code == 0;
         return code;
 }
 
@@ -264,13 +268,15 @@ int shmd_advertise(struct shmd_publisher **publisher, struct shmd *bus, const ch
 
 void shmd_publisher_close(struct shmd_publisher *publisher)
 {
-        struct message_leave leave = {.id = 0};
+        struct segment_header *header;
 
         if (!publisher || connection_guard(publisher->bus) < 0)
                 return;
-        leave.id = publisher->id;
-        wire_begin(&leave, MESSAGE_UNADVERTISE, sizeof(leave), 0);
-        connection_tell(publisher->bus, &leave.header);
+        header = publisher->memory.base;
+        /* RELEASE: for subscribers to whom no broker says it; what was committed is found by then.
+         * Partner: attachment_has_ended(). */
+        store_release(&header->ended, 1);
+        connection_leave(publisher->bus, &publisher->opening, MESSAGE_UNADVERTISE, publisher->id);
         free_publisher(publisher);
 }
 
@@ -291,6 +297,9 @@ static void reclaim(struct shmd_publisher *publisher)
 
         if (!ring->n_retired)
                 return;
+        /* Before the marks: this may take a while, if the broker is gone. */
+        if (__builtin_expect(connection_needs_care(publisher->bus), 0))
+                connection_care(publisher->bus);
         ring_reclaim_begin(ring);
         /* Not optional: a subscriber may hold before it is known here (G4). */
         hear_broker(publisher->bus);
@@ -368,6 +377,7 @@ static int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
 {
         struct ring_writer *ring = &publisher->ring;
         uint32_t chunk;
+        bool has_rung;
         int code = connection_guard(publisher->bus);
 
         if (code == 0)
@@ -382,15 +392,18 @@ static int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
                                  ring->geometry.payload_max);
         end_loan(publisher, data);
         ring_commit(ring, chunk, size);
-        doorbell_after_commit(&publisher->doorbell,
-                              ring->geometry.chunks_offset + ring->geometry.stride * chunk,
-                              ring->next - 1);
+        has_rung = doorbell_after_commit(
+                &publisher->doorbell, ring->geometry.chunks_offset + ring->geometry.stride * chunk,
+                ring->next - 1);
         hear_broker(publisher->bus);
         ring_announce(ring);
         if (__builtin_expect(ring->announced == RING_NONE, 0)) {
                 reclaim(publisher);
                 ring_announce(ring); /* none: left to the next loan or publish */
         }
+        /* Who publishes seldom reclaims seldom, but mostly to sleepers. */
+        if (__builtin_expect(has_rung, 0) && connection_needs_care(publisher->bus))
+                connection_care(publisher->bus);
         return 0;
 }
 
@@ -425,6 +438,8 @@ int shmd_publisher_status(struct shmd_publisher *publisher, struct shmd_publishe
         if (code < 0)
                 return code;
         hear_broker(publisher->bus);
+        if (connection_needs_care(publisher->bus))
+                connection_care(publisher->bus);
         *status = (struct shmd_publisher_state){
                 .id = publisher->id,
                 .published = publisher->ring.next - 1,

@@ -241,6 +241,13 @@ int segment_map_board(struct segment *segment, int fd, bool writable)
         return map(segment, fd, BOARD_SIZE, writable ? PROT_READ | PROT_WRITE : PROT_READ, 0);
 }
 
+uint64_t segment_inode(int fd)
+{
+        struct stat status;
+
+        return fstat(fd, &status) < 0 ? 0 : status.st_ino;
+}
+
 void segment_close(struct segment *segment)
 {
         if (segment->base)

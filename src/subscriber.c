@@ -57,6 +57,7 @@ static void drop_board(struct bumped_board *board)
 static void free_attachment(struct attachment *attachment)
 {
         drop_board(attachment->board);
+        process_drop(attachment->process);
         segment_close(&attachment->memory);
         free(attachment);
 }
@@ -65,6 +66,7 @@ static void detach(struct shmd_subscriber *subscriber, uint32_t index)
 {
         struct attachment *attachment = subscriber->attachments[index];
 
+        orphan_attachment_named(subscriber->bus, attachment);
         if (attachment->is_gone)
                 subscriber->n_gone--;
         subscriber->lost += attachment->ring.lost;
@@ -97,8 +99,7 @@ static struct shmd_subscriber *find_subscriber(struct shmd *bus, uint64_t id)
 static struct attachment *find_attachment(const struct shmd_subscriber *subscriber, uint64_t id)
 {
         for (uint32_t i = 0; i < subscriber->n_attachments; i++)
-                if (subscriber->attachments[i]->peer.id == id &&
-                    !subscriber->attachments[i]->is_gone)
+                if (subscriber->attachments[i]->peer.id == id)
                         return subscriber->attachments[i];
         return NULL;
 }
@@ -126,6 +127,14 @@ static bool is_segment_of(const struct segment *memory, uint64_t publisher)
                header->identity.owner == publisher;
 }
 
+/* The last descriptor, if the broker passes one; -1. */
+static int take_pidfd(struct packet *packet)
+{
+        return packet->header.size > MESSAGE_PUBLISHER_ADDED_SIZE_1
+                       ? packet_take_fd(packet, packet->n_fds - 1)
+                       : -1;
+}
+
 static bool attach(struct shmd_subscriber *subscriber, const struct message_publisher_added *added,
                    struct packet *packet)
 {
@@ -151,8 +160,33 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
                 free_attachment(attachment);
                 return false;
         }
+        attachment->inode = segment_inode(packet->fds[0]);
+        attachment->process = process_use(bus, added->connection, take_pidfd(packet));
         ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
                          added->start, subscriber->history);
+        return true;
+}
+
+/* A broker introduces one who is known from another's time: this connection says at the new board
+ * that it goes to sleep. What was read of it stays read. False: not enough memory or descriptors.
+ */
+static bool move(struct shmd_subscriber *subscriber, struct attachment *attachment,
+                 const struct message_publisher_added *added, struct packet *packet)
+{
+        struct shmd *bus = subscriber->bus;
+        struct bumped_board *board;
+
+        /* Another's memory with its id: whoever that is, it isn't read. */
+        if (segment_inode(packet->fds[0]) != attachment->inode)
+                return true;
+        if ((added->flags & PUBLISHER_CHANNEL) &&
+            waiting_listen(bus, added->channel, packet_take_fd(packet, 2)) < 0)
+                return false;
+        board = use_board(bus, added->board, packet->fds[1]);
+        if (!board)
+                return false;
+        drop_board(attachment->board);
+        attachment->board = board;
         return true;
 }
 
@@ -181,20 +215,56 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
                       struct packet *packet)
 {
         struct shmd_subscriber *subscriber = find_subscriber(bus, added->subscription);
+        struct attachment *attachment;
         uint64_t id = added->peer.id;
+        bool is_known;
 
-        if (!subscriber || find_attachment(subscriber, id)) /* closed meanwhile, or known */
+        if (!subscriber) /* closed meanwhile */
                 return;
-        if (packet->fds_truncated || !attach(subscriber, added, packet)) {
-                connection_miss(bus, REINTRODUCE_PUBLISHER, id, subscriber->id);
+        attachment = find_attachment(subscriber, id);
+        is_known = attachment && !attachment->is_gone;
+        if (packet->fds_truncated || (attachment ? !move(subscriber, attachment, added, packet)
+                                                 : !attach(subscriber, added, packet))) {
+                connection_miss(bus, &(struct missing){.which = REINTRODUCE_PUBLISHER,
+                                                       .publisher = id,
+                                                       .subscription = subscriber->id});
                 return;
         }
         connection_found(bus, REINTRODUCE_PUBLISHER, id, subscriber->id);
         forget_refusal(subscriber, id);
         /* It does not know of an arming that came before it. */
         bus->must_look = true;
+        attachment = find_attachment(subscriber, id);
+        orphan_attachment_named(bus, attachment);
+        if (is_known)
+                return;
+        if (attachment->is_gone) { /* it was gone for this broker only */
+                attachment->is_gone = false;
+                subscriber->n_gone--;
+        }
         connection_event(bus, subscriber, subscriber->on_publisher, subscriber->user,
-                         &subscriber->attachments[subscriber->n_attachments - 1]->peer, 1);
+                         &attachment->peer, 1);
+}
+
+void subscriber_part(struct shmd_subscriber *subscriber, struct attachment *attachment)
+{
+        orphan_attachment_named(subscriber->bus, attachment);
+        if (attachment->is_gone)
+                return;
+        attachment->is_gone = true;
+        subscriber->n_gone++;
+        connection_event(subscriber->bus, subscriber, subscriber->on_publisher, subscriber->user,
+                         &attachment->peer, 0);
+}
+
+void subscriber_peer_back(struct shmd *bus, const struct message_pair *back)
+{
+        struct shmd_subscriber *subscriber = find_subscriber(bus, back->subscription);
+        struct attachment *attachment =
+                subscriber ? find_attachment(subscriber, back->publisher) : NULL;
+
+        if (attachment)
+                orphan_attachment_named(bus, attachment);
 }
 
 void subscriber_gone(struct shmd *bus, const struct message_publisher_gone *gone)
@@ -206,28 +276,27 @@ void subscriber_gone(struct shmd *bus, const struct message_publisher_gone *gone
                 return;
         connection_found(bus, REINTRODUCE_PUBLISHER, gone->publisher, subscriber->id);
         forget_refusal(subscriber, gone->publisher);
-        if (gone->header.type == MESSAGE_PUBLISHER_REFUSED) {
+        if (gone->header.type == MESSAGE_PUBLISHER_REFUSED)
                 note_refusal(subscriber, gone->publisher);
-                return;
-        }
         attachment = find_attachment(subscriber, gone->publisher);
-        if (!attachment)
-                return;
-        attachment->is_gone = true;
-        subscriber->n_gone++;
-        connection_event(bus, subscriber, subscriber->on_publisher, subscriber->user,
-                         &attachment->peer, 0);
+        if (attachment)
+                subscriber_part(subscriber, attachment);
 }
 
 /* ---- subscribe -------------------------------------------------------------------------- */
+
+/* Only what is zero may be used again, by whomever. */
+static void let_go(struct shmd_subscriber *subscriber)
+{
+        for (uint32_t i = 0; subscriber->holds && i < subscriber->n_holds; i++)
+                ring_release(&subscriber->holds[i]);
+}
 
 static void free_subscriber(struct shmd_subscriber *subscriber)
 {
         struct shmd *bus = subscriber->bus;
 
-        /* Only what is zero may be used again, by whomever. */
-        for (uint32_t i = 0; subscriber->holds && i < subscriber->n_holds; i++)
-                ring_release(&subscriber->holds[i]);
+        let_go(subscriber);
         while (subscriber->n_attachments)
                 detach(subscriber, 0);
         list_for_each_safe (&bus->missing, link) {
@@ -240,6 +309,7 @@ static void free_subscriber(struct shmd_subscriber *subscriber)
         }
         connection_forget_events(bus, subscriber);
         row_return(subscriber);
+        free(subscriber->opening.message);
         list_remove(&subscriber->link);
         free(subscriber->attachments);
         free(subscriber->refused);
@@ -287,6 +357,9 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
         message->block = subscriber->block->index;
         message->row_offset = subscriber->row_offset;
         memcpy(message->service, subscriber->service, sizeof(message->service));
+        code = opening_keep(&subscriber->opening, &message->header);
+        if (code < 0)
+                return code;
         list_append(&bus->subscribers, &subscriber->link);
         code = connection_request(bus, &message->header, fds, n_fds, NULL, NULL);
         /* What came with a subscription that failed may not have arrived: it is sent again. */
@@ -294,6 +367,7 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
                 subscriber->block->is_passed = true;
                 bus->pipe_is_passed = true;
         }
+        subscriber->opening.is_open = subscriber->opening.is_told = code == 0;
         return code;
 }
 
@@ -359,17 +433,13 @@ int shmd_subscribe(struct shmd_subscriber **subscriber, struct shmd *bus, const 
 
 void shmd_subscriber_close(struct shmd_subscriber *subscriber)
 {
-        struct message_leave leave = {.id = 0};
-        struct shmd *bus;
-
         if (!subscriber || connection_guard(subscriber->bus) < 0)
                 return;
-        bus = subscriber->bus;
-        leave.id = subscriber->id;
-        wire_begin(&leave, MESSAGE_UNSUBSCRIBE, sizeof(leave), 0);
         /* First let go, then leave: the broker finds the row at zero. */
+        let_go(subscriber);
+        connection_leave(subscriber->bus, &subscriber->opening, MESSAGE_UNSUBSCRIBE,
+                         subscriber->id);
         free_subscriber(subscriber);
-        connection_tell(bus, &leave.header);
 }
 
 /* ---- take and release ------------------------------------------------------------------- */
@@ -409,8 +479,11 @@ static int nothing_there(struct shmd_subscriber *subscriber)
                 detach_gone(subscriber);
         if (++subscriber->empty_takes % EMPTY_TAKES_A_LOOK == 0 &&
             /* ACQUIRE: as in connection_intake(), which reads the messages. */
-            (load_acquire(bus->word) != bus->seen_word || !list_empty(&bus->missing)))
+            (load_acquire(bus->word) != bus->seen_word || !list_empty(&bus->missing) ||
+             connection_needs_care(bus))) {
                 connection_intake(bus);
+                connection_care(bus);
+        }
         return 0;
 }
 
@@ -493,6 +566,8 @@ int shmd_subscriber_status(struct shmd_subscriber *subscriber, struct shmd_subsc
         /* ACQUIRE: as in connection_intake(), which reads the messages. */
         if (load_acquire(subscriber->bus->word) != subscriber->bus->seen_word)
                 connection_intake(subscriber->bus);
+        if (connection_needs_care(subscriber->bus))
+                connection_care(subscriber->bus);
         if (subscriber->n_gone)
                 detach_gone(subscriber);
         lost = subscriber->lost;

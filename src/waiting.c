@@ -100,7 +100,10 @@ static void deliver_events(struct shmd *bus)
                 struct event *event = list_entry(bus->events.next, struct event, link);
 
                 list_remove(&event->link);
-                event->callback(event->user, &event->peer, event->present);
+                if (event->on_broker)
+                        event->on_broker(event->user, event->present);
+                else
+                        event->callback(event->user, &event->peer, event->present);
                 free(event);
         }
 }
@@ -136,27 +139,15 @@ static void deliver(struct shmd *bus)
 
 /* ---- libuv handles ---------------------------------------------------------------------- */
 
-static void maybe_free(struct shmd *bus)
+void waiting_handle_closed(struct shmd *bus)
 {
-        if (bus->n_handles == 0 && bus->is_closing && !bus->owns_loop)
+        if (--bus->n_handles == 0 && bus->is_closing && !bus->owns_loop)
                 free(bus);
 }
 
 static void on_handle_closed(uv_handle_t *handle)
 {
-        struct shmd *bus = handle->data;
-
-        bus->n_handles--;
-        maybe_free(bus);
-}
-
-static void on_socket_handle_closed(uv_handle_t *handle)
-{
-        struct shmd *bus = handle->data;
-
-        free(handle);
-        bus->n_handles--;
-        maybe_free(bus);
+        waiting_handle_closed(handle->data);
 }
 
 static void on_ear_closed(uv_handle_t *handle)
@@ -165,8 +156,7 @@ static void on_ear_closed(uv_handle_t *handle)
         struct shmd *bus = ear->bus;
 
         free(ear);
-        bus->n_handles--;
-        maybe_free(bus);
+        waiting_handle_closed(bus);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
@@ -186,17 +176,14 @@ static void on_frames(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
         (void)buffer;
         if (size > 0)
                 ear->bus->is_rung = true;
-        else if (size < 0)
-                uv_read_stop(stream); /* all who could ring here are gone */
-}
-
-static void on_socket(uv_poll_t *handle, int status, int events)
-{
-        struct shmd *bus = handle->data;
-
-        (void)status;
-        (void)events;
-        connection_intake(bus);
+        if (size >= 0)
+                return;
+        /* All who could ring here are gone, the broker that made it too. */
+        uv_read_stop(stream);
+        if (ear->id == 0)
+                return;
+        list_remove(&ear->link);
+        uv_close((uv_handle_t *)&ear->handle, on_ear_closed);
 }
 
 /* Is there only so that the loop does not sleep. */
@@ -244,46 +231,17 @@ int waiting_init(struct shmd *bus, uv_loop_t *loop)
         return 0;
 }
 
-int waiting_watch_socket(struct shmd *bus)
+void waiting_begin(struct shmd *bus)
 {
-        uv_poll_t *handle = malloc(sizeof(*handle));
-        int code;
-
-        if (!handle)
-                return error_system(-ENOMEM, "a connection");
-        code = uv_poll_init(bus->loop, handle, bus->socket);
-        if (code < 0) {
-                free(handle);
-                return error_system(code, "watching the broker's socket");
-        }
-        handle->data = bus;
-        bus->socket_handle = handle;
-        bus->n_handles++;
-        bus->needs_turn = true;
-        code = uv_poll_start(handle, UV_READABLE, on_socket);
-        if (code < 0)
-                return error_system(code, "watching the broker's socket");
-        if (!bus->owns_loop) {
-                uv_prepare_start(&bus->prepare, on_prepare);
-                uv_check_start(&bus->check, on_check);
-                /* The socket's handle alone keeps the loop alive. */
-                uv_unref((uv_handle_t *)&bus->prepare);
-                uv_unref((uv_handle_t *)&bus->check);
-                uv_unref((uv_handle_t *)&bus->idle);
-                bus->must_look = true;
-        }
-        return 0;
-}
-
-void waiting_drop_socket(struct shmd *bus)
-{
-        if (bus->socket_handle) {
-                uv_close((uv_handle_t *)bus->socket_handle, on_socket_handle_closed);
-                bus->socket_handle = NULL;
-                bus->needs_turn = true;
-        }
-        /* uv_close() has taken it out of the loop's interest; now nobody polls it. */
-        fd_close(&bus->socket);
+        if (bus->owns_loop)
+                return;
+        uv_prepare_start(&bus->prepare, on_prepare);
+        uv_check_start(&bus->check, on_check);
+        /* The socket's handle alone keeps the loop alive. */
+        uv_unref((uv_handle_t *)&bus->prepare);
+        uv_unref((uv_handle_t *)&bus->check);
+        uv_unref((uv_handle_t *)&bus->idle);
+        bus->must_look = true;
 }
 
 static int add_ear(struct shmd *bus, uint64_t id, int fd)
@@ -344,7 +302,8 @@ int waiting_listen(struct shmd *bus, uint64_t id, int fd)
 
 void waiting_close(struct shmd *bus)
 {
-        waiting_drop_socket(bus);
+        watching_drop_socket(bus);
+        watching_end_vigil(bus);
         list_for_each_safe (&bus->ears, link) {
                 struct ear *ear = list_entry(link, struct ear, link);
 
@@ -369,7 +328,17 @@ void waiting_close(struct shmd *bus)
 static void turn_loop(struct shmd *bus)
 {
         bus->needs_turn = false;
+        bus->in_turn = true;
         uv_run(bus->loop, UV_RUN_NOWAIT);
+        bus->in_turn = false;
+}
+
+void waiting_tidy(struct shmd *bus)
+{
+        if (!bus->owns_loop || !bus->needs_turn || bus->is_armed || bus->in_turn)
+                return;
+        turn_loop(bus);
+        bus->is_rung = false; /* for an arming that is over */
 }
 
 static int check_private(struct shmd *bus, const char *function)
@@ -389,7 +358,7 @@ static int check_private(struct shmd *bus, const char *function)
 /* What has come about, as shmd_wait() and shmd_dispatch() report it. */
 static int report(struct shmd *bus, bool ready)
 {
-        if (!bus->is_connected && !bus->is_loss_told) {
+        if (bus->stage != STAGE_SETTLED && !bus->is_loss_told) {
                 bus->is_loss_told = true;
                 return error_set(-ENOTCONN, "the broker is gone; peers that are known still work");
         }
@@ -402,7 +371,7 @@ static int report(struct shmd *bus, bool ready)
 
 static bool has_news(const struct shmd *bus)
 {
-        return bus->peers_changed || (!bus->is_connected && !bus->is_loss_told);
+        return bus->peers_changed || (bus->stage != STAGE_SETTLED && !bus->is_loss_told);
 }
 
 /* Looks until something is there or `until`; true if something is. */
@@ -417,6 +386,8 @@ static bool spin(struct shmd *bus, uint64_t until)
                 /* ACQUIRE: as in connection_intake(), which reads the messages. */
                 if (load_acquire(bus->word) != bus->seen_word)
                         connection_intake(bus);
+                if (connection_needs_care(bus))
+                        connection_care(bus);
                 if (has_news(bus))
                         return false;
         } while (now_ns() < until);
@@ -490,6 +461,20 @@ static int sleep_once(struct shmd *bus, uint64_t deadline)
         return 0;
 }
 
+/* Whether there is something to do of which no descriptor tells: introductions that were lost, and
+ * a broker to look for without a timer. */
+static bool has_to_look(const struct shmd *bus)
+{
+        return !list_empty(&bus->missing) || (bus->stage == STAGE_AWAY && !bus->timer);
+}
+
+static uint64_t next_look(const struct shmd *bus, uint64_t deadline)
+{
+        uint64_t next = has_to_look(bus) ? now_ns() + ASK_AGAIN_NS : UINT64_MAX;
+
+        return next < deadline ? next : deadline;
+}
+
 /* Waits until something is ready. 1; 0: time is over or there is news; -EINTR. */
 static int await(struct shmd *bus, uint64_t begin, uint64_t deadline)
 {
@@ -502,16 +487,13 @@ static int await(struct shmd *bus, uint64_t begin, uint64_t deadline)
 
                 if (arm_and_look(bus))
                         return 1;
-                code = sleep_once(bus,
-                                  list_empty(&bus->missing) || deadline < now_ns() + ASK_AGAIN_NS
-                                          ? deadline
-                                          : now_ns() + ASK_AGAIN_NS);
+                code = sleep_once(bus, next_look(bus, deadline));
                 if (bus->is_rung) {
                         disarm(bus);
                         if (anything_ready(bus)) /* without the cost of arming once more */
                                 return 1;
                 }
-                if (!list_empty(&bus->missing))
+                if (has_to_look(bus))
                         connection_intake(bus);
                 if (code < 0)
                         return code;

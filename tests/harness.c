@@ -256,7 +256,9 @@ void broker_spawn(const char *const *arguments)
         close(log);
         until(is_served());
         broker_rest();
-        snapshot_take(&broker.idle, broker.pid);
+        /* Of a later one, clients may have come back to it by now. */
+        if (!broker.idle.n_fds)
+                snapshot_take(&broker.idle, broker.pid);
 }
 
 static void drop_bus(void)
