@@ -114,6 +114,15 @@ struct opening {
         bool is_stranded;  /* ... and has refused to take it over */
 };
 
+/* A request to which no answer came in time; abandoned.c. */
+struct abandoned {
+        uint64_t serial;         /* 0: there is none */
+        enum message_type undo;  /* what to say if it is granted; 0: nothing */
+        uint64_t id;             /* of the publisher or subscription */
+        struct own_block *block; /* the row that it asked for, if it did, is kept until then */
+        uint32_t row_offset, n_holds;
+};
+
 enum stage {
         STAGE_NEW,
         STAGE_AWAY,
@@ -153,6 +162,8 @@ struct shmd {
         struct list missing;     /* struct missing */
         struct list processes;   /* struct peer_process */
         uint64_t asked_ns;       /* when the missing ones were last asked for */
+
+        struct abandoned abandoned;
 
         /* Coming back after a broker's death; resume.c. */
         uint64_t resumed_serial; /* of RESUMED; 0: not said yet */
@@ -385,6 +396,17 @@ void orphan_attachment_named(struct shmd *bus, struct attachment *attachment);
  * `at_once`. */
 void orphans_look(struct shmd *bus, bool at_once);
 
+/* ---- abandoned.c ------------------------------------------------------------------------ */
+
+/* Notes that the request was given up. */
+void abandoned_begin(struct shmd *bus, const struct message *request);
+/* Undoes it, if that is what the answer is for; false: it isn't. */
+bool abandoned_answered(struct shmd *bus, const struct message *answer);
+/* Waits until there is none. 0, -ENOTCONN, -ETIMEDOUT; with a text. */
+int abandoned_await(struct shmd *bus, uint64_t deadline);
+/* No answer will come. */
+void abandoned_end(struct shmd *bus);
+
 /* ---- members.c, publisher.c ------------------------------------------------------------- */
 
 void publisher_added(struct shmd *bus, const struct message_subscriber_added *added,
@@ -399,9 +421,10 @@ void publisher_allow_asym(struct shmd_publisher *publisher, bool allowed);
 
 /* ---- row.c ------------------------------------------------------------------------------ */
 
-/* Finds room for the subscriber's n_holds, in a new block if need be; gives it back. */
+/* Finds room for the subscriber's n_holds, in a new block if need be; gives such room back, unless
+ * `block` is NULL. */
 int row_claim(struct shmd_subscriber *subscriber);
-void row_return(struct shmd_subscriber *subscriber);
+void row_return(struct own_block *block, uint32_t row_offset, uint32_t n_holds);
 
 /* ---- subscriber.c ----------------------------------------------------------------------- */
 

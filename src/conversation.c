@@ -244,10 +244,12 @@ static int take_message(struct shmd *bus, struct packet *packet)
         const struct message *message = &packet->header;
         int code;
 
+        if (message->serial && bus->stage != STAGE_SETTLED)
+                return resume_answer(bus);
         if (message->serial)
-                return bus->stage == STAGE_SETTLED
-                               ? connection_lose(bus, "it answered what was not asked")
-                               : resume_answer(bus);
+                return abandoned_answered(bus, message)
+                               ? 0
+                               : connection_lose(bus, "it answered what was not asked");
         switch (message->type) {
         case MESSAGE_SUBSCRIBER_ADDED:
                 bus->owed++;
@@ -458,10 +460,14 @@ static int ask(struct shmd *bus, struct message *message, const int *fds, unsign
 {
         int code = resume_wait(bus, deadline);
 
-        if (code == 0) {
-                message->serial = bus->next_serial++;
-                code = connection_send(bus, message, fds, n_fds, deadline);
-        }
+        if (code == 0)
+                code = abandoned_await(bus, deadline);
+        if (code < 0)
+                return code;
+        message->serial = bus->next_serial++;
+        code = connection_send(bus, message, fds, n_fds, deadline);
+        if (code < 0)
+                return code;
         while (code == 0) {
                 code = connection_receive(bus);
                 if (code == 0) {
@@ -474,6 +480,8 @@ static int ask(struct shmd *bus, struct message *message, const int *fds, unsign
                 }
         }
         acknowledge(bus);
+        if (code == -ETIMEDOUT)
+                abandoned_begin(bus, message);
         return code;
 }
 
@@ -493,8 +501,6 @@ int connection_request(struct shmd *bus, struct message *message, const int *fds
                         *sink = before;
                 code = ask(bus, message, fds, n_fds, sink, flags, deadline);
         }
-        if (code == -ETIMEDOUT) /* a late reply would confuse the next request */
-                connection_lose(bus, "it does not answer");
         if (code < 0 && !bus->is_connected && code != -ETIMEDOUT)
                 code = -ENOTCONN;
         return code < 0 ? code : 0;

@@ -52,6 +52,7 @@ void resume_begin(struct shmd *bus)
                 return;
         bus->stage = STAGE_AWAY;
         bus->owed = 0;
+        abandoned_end(bus);
         bus->resumed_serial = 0;
         bus->pipe_is_passed = false;
         list_for_each (&bus->own_blocks, link)

@@ -308,7 +308,14 @@ static void free_subscriber(struct shmd_subscriber *subscriber)
                                          missing->subscription);
         }
         connection_forget_events(bus, subscriber);
-        row_return(subscriber);
+        if (bus->abandoned.serial && bus->abandoned.id == subscriber->id) {
+                /* The broker may look at it for a while. */
+                bus->abandoned.block = subscriber->block;
+                bus->abandoned.row_offset = subscriber->row_offset;
+                bus->abandoned.n_holds = subscriber->n_holds;
+        } else {
+                row_return(subscriber->block, subscriber->row_offset, subscriber->n_holds);
+        }
         free(subscriber->opening.message);
         list_remove(&subscriber->link);
         free(subscriber->attachments);

@@ -20,8 +20,8 @@
  *   -ENOMEM    any call that opens something: no memory, or no room for a segment
  *   -ENOTCONN  any call that asks the broker: it is gone, and no other is there yet. What was
  *              opened goes on exchanging samples with the peers it had; see "When the broker dies"
- *   -ETIMEDOUT any call that asks the broker: it did not answer within 5 seconds, and is taken for
- *              gone
+ *   -ETIMEDOUT any call that asks the broker: it did not answer within 5 seconds. The connection
+ *              stays; what was asked for is undone if the broker grants it later
  *
  * When the broker dies, samples go on between those who know each other, also to and from those who
  * sleep. A connection looks for the next broker by itself, at the address where it found the first,

@@ -141,6 +141,47 @@ static void who_asks_the_dead_broker_is_told_so(void **state)
         shmd_close(bus);
 }
 
+static void count_publishers(void *user, const struct shmd_listing *listing)
+{
+        *(unsigned *)user += listing->what != SHMD_LISTED_SERVICE;
+}
+
+static void broker_that_is_stopped_is_not_taken_for_dead(void **state)
+{
+        struct shmd *one = broker_connect(), *other = broker_connect();
+        struct shmd_publisher *publisher =
+                stamped_advertise(one, SERVICE, (struct shmd_publisher_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
+        struct shmd_publisher *second;
+        struct shmd_subscriber *third;
+        struct tally tally = {0};
+        unsigned n = 0;
+
+        must_equal(kill(broker.pid, SIGSTOP), 0);
+        must_equal(shmd_advertise(&second, one, SERVICE, stamped_type, NULL), -ETIMEDOUT);
+        must_equal(shmd_subscribe(&third, other, SERVICE, stamped_type, NULL), -ETIMEDOUT);
+        must_say(shmd_error(), "does not answer");
+        stamped_publish(publisher, 1);
+        must_equal(tally_take_all(&tally, subscriber), 1);
+        must_equal(kill(broker.pid, SIGCONT), 0);
+        /* Both were granted, and are undone. */
+        until(state_of(one).connected && state_of(other).connected &&
+              (n = 0, shmd_list(one, count_publishers, &n)) == 0 && n == 2);
+        must_equal(state_of(one).losses + state_of(other).losses, 0);
+        must_equal(status_of(subscriber).publishers, 1);
+        must_equal(n_subscribers(publisher), 1);
+        second = stamped_advertise(one, SERVICE, (struct shmd_publisher_options){0});
+        third = stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
+        must_equal(n_subscribers(second), 2);
+        must_equal(status_of(third).publishers, 2);
+        stamped_publish(publisher, 2);
+        must_equal(tally_take_all(&tally, subscriber), 1);
+        must_equal(tally.lost, 0);
+        shmd_close(one);
+        shmd_close(other);
+}
+
 /* ---- seats, names and types -------------------------------------------------------------- */
 
 static void seat_is_kept_for_who_had_it(void **state)
@@ -353,6 +394,7 @@ int main(int argc, char **argv)
                 system_test(broker_that_ended_well_is_followed_as_well),
                 system_test(newcomers_find_those_who_were_there_before),
                 system_test(who_asks_the_dead_broker_is_told_so),
+                system_test(broker_that_is_stopped_is_not_taken_for_dead),
                 system_test(seat_is_kept_for_who_had_it),
                 system_test(type_of_a_service_is_kept_for_who_had_it),
                 system_test(who_comes_back_too_late_goes_on_with_whom_it_knows),
