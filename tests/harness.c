@@ -114,7 +114,7 @@ static void become_child(const char *name)
 
         role_name = name;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        alarm(ROLE_SECONDS);
+        alarm(harness_is_long ? 20 * ROLE_SECONDS : ROLE_SECONDS);
         /* cmocka's handlers would jump back into the runner, in two processes then. */
         for (size_t i = 0; i < N_ELEMENTS(signals); i++)
                 signal(signals[i], SIG_DFL);
