@@ -269,7 +269,7 @@ static void handle_known(struct session *session, const struct message_known *kn
 
         if (!check_resuming(session, true))
                 return;
-        code = known_add(&session->known, known);
+        code = known_add(&session->known, known->owner, known->peers, known->count);
         if (code < 0)
                 session_fail(session, code, "%s", error_text());
 }

@@ -28,15 +28,16 @@ void known_deinit(struct known_list *list)
         *list = (struct known_list){.n = 0};
 }
 
-int known_add(struct known_list *list, const struct message_known *message)
+int known_add(struct known_list *list, uint64_t owner, const struct message_known_peer *peers,
+              uint32_t n)
 {
         struct message_known_peer *grown;
         uint32_t needed;
 
-        if (list->owner != message->owner)
+        if (list->owner != owner)
                 list->n = 0;
-        list->owner = message->owner;
-        needed = list->n + message->count;
+        list->owner = owner;
+        needed = list->n + n;
         if (needed > PROTOCOL_KNOWN_MAX)
                 return error_set(-EPROTO, "a list of more than %u peers", PROTOCOL_KNOWN_MAX);
         if (needed > list->n_room) {
@@ -46,7 +47,7 @@ int known_add(struct known_list *list, const struct message_known *message)
                 list->peers = grown;
                 list->n_room = needed;
         }
-        memcpy(list->peers + list->n, message->peers, message->count * sizeof(*message->peers));
+        memcpy(list->peers + list->n, peers, n * sizeof(*peers));
         list->n = needed;
         return 0;
 }
@@ -253,28 +254,24 @@ void resume_from_ghost(struct session *session, uint64_t id)
         struct registry *registry = &session->server->registry;
         struct subscription *ghost = registry_find_subscription(registry, id);
         const struct session *before = ghost ? ghost->session : NULL;
-        struct {
-                struct message_known head;
-                struct message_known_peer peer;
-        } record = {.head = {.count = 1}};
+        struct message_known_peer peer;
 
         if (!ghost || !ghost->is_ghost || before->connection != session->connection ||
             before->uid != session->uid)
                 return;
-        record.peer = (struct message_known_peer){
+        peer = (struct message_known_peer){
                 .id = id,
                 .connection = before->connection,
                 .inode = inode_of(before->blocks[ghost->block].fd),
                 .pid = before->pid,
         };
         list_for_each (&ghost->pairs, link) {
-                struct publication *publication =
-                        list_entry(link, struct pair, subscription_link)->publication;
+                const struct pair *pair = list_entry(link, struct pair, subscription_link);
+                struct publication *publication = pair->publication;
 
-                record.peer.start = list_entry(link, struct pair, subscription_link)->start;
-                record.head.owner = publication->known.owner;
+                peer.start = pair->start;
                 /* No memory: then it is introduced as a newcomer, and needs a seat. */
-                if (known_add(&publication->known, &record.head) == 0)
+                if (known_add(&publication->known, publication->id, &peer, 1) == 0)
                         publication->n_seats++;
         }
         ghost_end_silently(ghost);

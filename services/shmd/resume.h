@@ -47,8 +47,10 @@ struct known_list {
 
 void known_deinit(struct known_list *list);
 
-/* Adds what a KNOWN says. -EPROTO: too many; -ENOMEM; with a text. */
-int known_add(struct known_list *list, const struct message_known *message);
+/* Adds `n` peers of the owner's; those of another owner are dropped. -EPROTO: too many; -ENOMEM;
+ * with a text. */
+int known_add(struct known_list *list, uint64_t owner, const struct message_known_peer *peers,
+              uint32_t n);
 
 /* Moves the session's list to its owner, if it is the owner's. */
 void known_take(struct known_list *to, struct known_list *from, uint64_t owner);
