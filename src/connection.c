@@ -3,7 +3,9 @@
  * connection.c - opens and closes a connection, and keeps the news for its callbacks.
  *
  *                HELLO/WELCOME                   end of file, an error, nonsense
- *   shmd_connect ------------> connected ------------------------------------> lost
+ *   shmd_connect ------------> connected ------------------------------------> away (resume.c)
+ *                                 ^                                              |
+ *                                 +----------------------------------------------+
  *
  * What is lost is the broker only: publishers and subscribers go on with the peers they have.
  */
@@ -42,7 +44,34 @@ int connection_in_child(void)
 
 int shmd_connected(const struct shmd *bus)
 {
-        return bus && bus->is_connected && !connection_is_inherited(bus);
+        return bus && bus->stage == STAGE_SETTLED && !connection_is_inherited(bus);
+}
+
+int shmd_connection_status(struct shmd *bus, struct shmd_connection_state *status)
+{
+        CALL(call);
+        int code = bus ? call_on_connection(&call, bus, status)
+                       : call_lacks("shmd_connection_status", "connection");
+
+        if (code == 0 && !status)
+                code = call_lacks("shmd_connection_status", "status");
+        if (code < 0)
+                return code;
+        connection_intake(bus);
+        orphans_look(bus, false);
+        *status = (struct shmd_connection_state){
+                .id = bus->id,
+                .losses = bus->n_losses,
+                .returns = bus->n_returns,
+                .connected = bus->stage == STAGE_SETTLED,
+        };
+        list_for_each (&bus->publishers, link)
+                status->stranded +=
+                        list_entry(link, struct shmd_publisher, link)->opening.is_stranded;
+        list_for_each (&bus->subscribers, link)
+                status->stranded +=
+                        list_entry(link, struct shmd_subscriber, link)->opening.is_stranded;
+        return 0;
 }
 
 /* ---- events ----------------------------------------------------------------------------- */
@@ -77,6 +106,23 @@ void connection_event(struct shmd *bus, struct event **event, const struct shmd_
         taken->peer = *peer;
         taken->present = present;
         list_append(&bus->events, &taken->link);
+}
+
+void connection_broker_event(struct shmd *bus, int present)
+{
+        struct event *event;
+
+        /* Its loss is told by shmd_wait() in its own way. */
+        bus->peers_changed |= present;
+        if (!bus->on_broker)
+                return;
+        event = calloc(1, sizeof(*event));
+        if (!event)
+                return; /* the status still counts it */
+        event->on_broker = bus->on_broker;
+        event->user = bus->user;
+        event->present = present;
+        list_append(&bus->events, &event->link);
 }
 
 void connection_forget_events(struct shmd *bus, const void *owner)
@@ -125,7 +171,17 @@ static int worse_of(int one, int other)
         return other == -ENOENT ? one : other;
 }
 
-static int connect_anywhere(const char *given, uint64_t deadline)
+/* Tries one address, and remembers it if somebody is there. */
+static int try_and_remember(struct shmd *bus, const char *path, uint64_t deadline)
+{
+        int fd = try_address(path, deadline);
+
+        if (fd >= 0)
+                memcpy(bus->address, path, strlen(path) + 1);
+        return fd;
+}
+
+static int connect_anywhere(struct shmd *bus, const char *given, uint64_t deadline)
 {
         const char *runtime = getenv("XDG_RUNTIME_DIR"), *set = getenv("SHMD_SOCKET");
         char user_path[512] = "", tried[700] = "";
@@ -135,7 +191,7 @@ static int connect_anywhere(const char *given, uint64_t deadline)
         if (!given && set && *set)
                 given = set;
         if (given) {
-                code = try_address(given, deadline);
+                code = try_and_remember(bus, given, deadline);
                 if (code >= 0)
                         return code;
                 note_attempt(tried, sizeof(tried), given, code);
@@ -147,7 +203,7 @@ static int connect_anywhere(const char *given, uint64_t deadline)
 
                         if (!*paths[i])
                                 continue;
-                        fd = try_address(paths[i], deadline);
+                        fd = try_and_remember(bus, paths[i], deadline);
                         if (fd >= 0)
                                 return fd;
                         note_attempt(tried, sizeof(tried), paths[i], fd);
@@ -163,6 +219,83 @@ static bool can_reopen(void)
         return access("/proc/self/fd", X_OK) == 0;
 }
 
+/* Maps memory of the broker's, of one page, whose descriptor is consumed; it goes into *page. */
+static int map_page(struct segment *page, int fd, uint64_t size, uint64_t magic)
+{
+        const struct layout_identity *identity;
+        struct segment mapped = SEGMENT_NONE;
+        int code = segment_check(fd, size, SEGMENT_ANY_OWNER);
+
+        if (code == 0)
+                code = segment_map(&mapped, fd, size);
+        mapped.fd = fd;
+        if (code < 0) {
+                segment_close(&mapped);
+                return code;
+        }
+        identity = mapped.base;
+        if (identity->magic != magic || identity->version != LAYOUT_VERSION ||
+            identity->incompatible) {
+                code = error_set(-EPROTO,
+                                 "the broker's memory layout has version %u, this library's %u",
+                                 identity->version, LAYOUT_VERSION);
+                segment_close(&mapped);
+                return code;
+        }
+        segment_close(page);
+        *page = mapped;
+        return 0;
+}
+
+static int map_alive(struct shmd *bus, uint64_t offset)
+{
+        int code = map_page(&bus->alive, packet_take_fd(bus->packet, 1), PAGE_SIZE_ALIVE,
+                            LAYOUT_MAGIC_ALIVE);
+
+        if (code < 0)
+                return code;
+        fd_close(&bus->alive.fd); /* the mapping is enough */
+        bus->alive_word = NULL;
+        if (offset && offset % sizeof(uint32_t) == 0 && offset < PAGE_SIZE_ALIVE)
+                bus->alive_word = (const void *)((const char *)bus->alive.base + offset);
+        return 0;
+}
+
+int connection_welcomed(struct shmd *bus)
+{
+        const struct message *answer = &bus->packet->header;
+        const struct message_welcome *welcome = (const void *)answer;
+        int code;
+
+        if (answer->type == MESSAGE_GOODBYE || answer->type == MESSAGE_REPLY) {
+                const struct message_goodbye *no = (const void *)answer;
+
+                return error_set(no->code < 0 ? no->code : -EPROTO, "the broker refuses: %s",
+                                 no->text);
+        }
+        if (answer->type != MESSAGE_WELCOME)
+                return error_set(-EPROTO, "the broker answers HELLO with %s",
+                                 wire_name(answer->type));
+        if (welcome->version < PROTOCOL_MIN_VERSION || welcome->version > PROTOCOL_VERSION)
+                return error_set(-EPROTO,
+                                 "the broker speaks version %u of the protocol, this library "
+                                 "versions %u to %u",
+                                 welcome->version, PROTOCOL_MIN_VERSION, PROTOCOL_VERSION);
+        if (bus->packet->n_fds != wire_n_fds(answer))
+                return error_set(-EMFILE, "no descriptor is free for the session's page");
+        /* Its descriptor stays: the reserve duplicates it. */
+        code = map_page(&bus->page, packet_take_fd(bus->packet, 0), PAGE_SIZE_SESSION,
+                        LAYOUT_MAGIC_PAGE);
+        if (code == 0 && bus->packet->n_fds > 1)
+                code = map_alive(bus, welcome->alive_offset);
+        if (code < 0)
+                return code;
+        bus->word = &((const struct session_page *)bus->page.base)->word;
+        bus->seen_word = 0;
+        reserve_renew(bus);
+        return 0;
+}
+
 /* HELLO and WELCOME: the one round trip in which requests are not yet possible. */
 static int greet(struct shmd *bus, uint64_t deadline)
 {
@@ -171,7 +304,6 @@ static int greet(struct shmd *bus, uint64_t deadline)
                                       .min_version = PROTOCOL_MIN_VERSION,
                                       .flags = bus->hello_flags,
                                       .connection = bus->id};
-        const struct message *answer = &bus->packet->header;
         int code;
 
         wire_begin(&hello, MESSAGE_HELLO, sizeof(hello), bus->next_serial++);
@@ -183,48 +315,9 @@ static int greet(struct shmd *bus, uint64_t deadline)
         }
         if (code == -ENOTCONN && bus->packet->size) /* not its end, but something else */
                 return error_set(-EPROTO, "the broker sent nonsense");
-        if (code < 0)
-                return code;
-        if (answer->type == MESSAGE_GOODBYE || answer->type == MESSAGE_REPLY) {
-                const struct message_goodbye *no = (const void *)answer;
-
-                return error_set(no->code < 0 ? no->code : -EPROTO, "the broker refuses: %s",
-                                 no->text);
-        }
-        if (answer->type != MESSAGE_WELCOME)
-                return error_set(-EPROTO, "the broker answers HELLO with %s",
-                                 wire_name(answer->type));
-        if (((const struct message_welcome *)answer)->version != PROTOCOL_VERSION)
-                return error_set(-EPROTO,
-                                 "the broker speaks version %u of the protocol, this library "
-                                 "version %u",
-                                 ((const struct message_welcome *)answer)->version,
-                                 PROTOCOL_VERSION);
-        if (bus->packet->n_fds != 1)
-                return error_set(-EMFILE, "no descriptor is free for the session's page");
-        return 0;
-}
-
-static int map_page(struct shmd *bus)
-{
-        const struct session_page *page;
-        int fd = packet_take_fd(bus->packet, 0);
-        int code = segment_check(fd, PAGE_SIZE_SESSION, SEGMENT_ANY_OWNER);
-
-        if (code == 0)
-                code = segment_map(&bus->page, fd, PAGE_SIZE_SESSION);
-        bus->page.fd = fd; /* owned; also what the reserve duplicates */
-        if (code < 0)
-                return code;
-        page = bus->page.base;
-        if (page->identity.magic != LAYOUT_MAGIC_PAGE || page->identity.version != LAYOUT_VERSION ||
-            page->identity.incompatible)
-                return error_set(-EPROTO,
-                                 "the broker's memory layout has version %u, this library's %u",
-                                 page->identity.version, LAYOUT_VERSION);
-        bus->word = &page->word;
-        bus->seen_word = 0;
-        return 0;
+        if (code <= 0)
+                return code < 0 ? code : error_set(-EPROTO, "the broker said nothing");
+        return connection_welcomed(bus);
 }
 
 /* A word that a forked child reads as 0. */
@@ -255,7 +348,8 @@ static struct shmd *new_bus(void)
         bus->packet->n_fds = 0;
         bus->packet->size = 0;
         bus->socket = bus->pipe_write = -1;
-        bus->page = SEGMENT_NONE;
+        bus->page = bus->alive = SEGMENT_NONE;
+        bus->timer_fd = bus->directory_fd = -1;
         bus->id = random_id();
         bus->next_serial = 1;
         list_init(&bus->publishers);
@@ -267,7 +361,10 @@ static struct shmd *new_bus(void)
         list_init(&bus->events);
         list_init(&bus->missing);
         list_init(&bus->spare_missing);
+        list_init(&bus->processes);
         list_init(&bus->ears);
+        list_init(&bus->watchers);
+        bus->may_close = true;
         call_admit(&bus->handle, bus, bus);
         return bus;
 }
@@ -287,13 +384,15 @@ static int open_bus(struct shmd *bus, const struct shmd_connect_options *options
         int code;
 
         bus->spin_ns = options->spin_ns;
+        bus->on_broker = options->on_broker;
+        bus->user = options->user;
         code = waiting_init(bus, options->loop);
         if (code == 0)
                 code = connection_store_missing(bus);
         if (code == 0)
                 code = make_guard(bus);
         if (code == 0)
-                code = bus->socket = connect_anywhere(options->socket, deadline);
+                code = bus->socket = connect_anywhere(bus, options->socket, deadline);
         if (code < 0)
                 return code;
         bus->is_connected = true;
@@ -302,10 +401,14 @@ static int open_bus(struct shmd *bus, const struct shmd_connect_options *options
         if (!can_reopen())
                 bus->hello_flags |= HELLO_NO_PROC;
         code = greet(bus, deadline);
-        if (code == 0)
-                code = map_page(bus);
         packet_close(bus->packet);
-        return code < 0 ? code : waiting_watch_socket(bus);
+        if (code == 0)
+                code = watching_socket(bus);
+        if (code < 0)
+                return code;
+        waiting_begin(bus);
+        bus->stage = STAGE_SETTLED;
+        return 0;
 }
 
 /* All of it, also when it is half open. */
@@ -313,6 +416,7 @@ static void close_bus(struct shmd *bus)
 {
         call_dismiss(&bus->handle);
         bus->is_inherited = connection_is_inherited(bus);
+        bus->may_close = waiting_may_close(bus);
         bus->is_closing = true;
         list_for_each_safe (&bus->publishers, link)
                 shmd_publisher_close(list_entry(link, struct shmd_publisher, link));
@@ -323,13 +427,17 @@ static void close_bus(struct shmd *bus)
         list_for_each_safe (&bus->own_blocks, link) {
                 struct own_block *block = list_entry(link, struct own_block, link);
 
+                /* RELEASE: its rows were let go of before. Partner: member_has_ended(). */
+                if (!bus->is_inherited)
+                        store_release(&((struct block_header *)block->memory.base)->ended, 1);
                 list_remove(&block->link);
                 connection_close_memory(bus, &block->memory);
                 free(block);
         }
-        connection_release(bus, 0);
+        reserve_shrink(bus, 0);
         fd_close(&bus->pipe_write);
         segment_close(&bus->page);
+        segment_close(&bus->alive);
         if (bus->guard)
                 munmap(bus->guard, 4096);
         bus->guard = NULL;

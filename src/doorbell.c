@@ -248,7 +248,7 @@ static void go_asym(struct doorbell *doorbell, uint64_t chunk_offset, uint64_t s
                 set_mode(doorbell, false);
 }
 
-void doorbell_after_commit(struct doorbell *doorbell, uint64_t chunk_offset, uint64_t sequence)
+bool doorbell_after_commit(struct doorbell *doorbell, uint64_t chunk_offset, uint64_t sequence)
 {
         if (doorbell->is_asym)
                 fence_compiler(); /* P2 is done by who arms, with membarrier (A3) */
@@ -258,9 +258,11 @@ void doorbell_after_commit(struct doorbell *doorbell, uint64_t chunk_offset, uin
                 if (doorbell->is_asym)
                         set_mode(doorbell, false);
                 doorbell->quiet = 0;
-        } else if (!doorbell->is_asym && doorbell->may_asym && ++doorbell->quiet >= QUIET_COMMITS) {
-                go_asym(doorbell, chunk_offset, sequence);
+                return true;
         }
+        if (!doorbell->is_asym && doorbell->may_asym && ++doorbell->quiet >= QUIET_COMMITS)
+                go_asym(doorbell, chunk_offset, sequence);
+        return false;
 }
 
 void doorbell_allow_asym(struct doorbell *doorbell, bool allowed, uint64_t sequence)
@@ -296,6 +298,16 @@ int doorbell_attach(struct doorbell *doorbell, struct member *member, uint64_t n
         fence_seq_cst();
         ring_member(doorbell, member, 0, next - 1);
         return 0;
+}
+
+void doorbell_move(struct doorbell *doorbell, struct member *member, struct watched_board *board,
+                   uint64_t next)
+{
+        doorbell_unwatch(member->board);
+        member->board = board;
+        /* As in doorbell_attach(): the new board's counter was read before. */
+        fence_seq_cst();
+        ring_member(doorbell, member, 0, next - 1);
 }
 
 void doorbell_detach(struct doorbell *doorbell, struct member *member)

@@ -159,7 +159,7 @@ static void free_publisher(struct shmd_publisher *publisher)
                 struct member *member = doorbell->members[0];
 
                 doorbell_detach(doorbell, member);
-                member_free(member);
+                publisher_member_free(publisher, member);
         }
         list_for_each_safe (&publisher->bus->missing, link) {
                 struct missing *missing = list_entry(link, struct missing, link);
@@ -170,8 +170,9 @@ static void free_publisher(struct shmd_publisher *publisher)
         }
         connection_forget_events(publisher->bus, publisher);
         list_remove(&publisher->link);
-        connection_release(publisher->bus, most_seats(publisher->bus));
+        reserve_shrink(publisher->bus, most_seats(publisher->bus));
         connection_close_memory(publisher->bus, &publisher->memory);
+        free(publisher->opening.message);
         free(publisher->scratch);
         free(publisher);
 }
@@ -181,7 +182,8 @@ static int advertise(struct shmd_publisher *publisher, struct message_advertise 
                      const struct shmd_publisher_options *options)
 {
         struct shmd *bus = publisher->bus;
-        int code = connection_reserve(bus, options->max_subscribers);
+        /* Each may need a wake channel and a pidfd. */
+        int code = reserve_grow(bus, 2 * options->max_subscribers);
 
         if (code < 0)
                 return error_prefix(code, "service %s", publisher->service);
@@ -193,11 +195,13 @@ static int advertise(struct shmd_publisher *publisher, struct message_advertise 
         message->max_subscribers = options->max_subscribers;
         message->holds = options->holds;
         memcpy(message->service, publisher->service, sizeof(message->service));
+        code = opening_keep(&publisher->opening, &message->header);
+        if (code < 0)
+                return code;
         /* Listed before it asks: the answer begins with introductions. */
         list_append(&bus->publishers, &publisher->link);
         code = connection_request(bus, &message->header, &publisher->memory.fd, 1, NULL, NULL);
-        if (code == 0)
-                fd_close(&publisher->memory.fd); /* the mapping is enough */
+        publisher->opening.is_open = publisher->opening.is_told = code == 0;
         return code;
 }
 
@@ -287,7 +291,7 @@ int shmd_advertise(struct shmd_publisher **publisher, struct shmd *bus, const ch
 
 void shmd_publisher_close(struct shmd_publisher *publisher)
 {
-        struct message_leave leave = {.id = 0};
+        struct segment_header *header;
         CALL(call);
         int code;
 
@@ -296,10 +300,14 @@ void shmd_publisher_close(struct shmd_publisher *publisher)
         code = call_on_publisher(&call, publisher, publisher);
         if (code < 0 && code != -ECHILD)
                 return;
-        leave.id = publisher->id;
-        wire_begin(&leave, MESSAGE_UNADVERTISE, sizeof(leave), 0);
-        if (!connection_is_inherited(publisher->bus))
-                connection_tell(publisher->bus, &leave.header);
+        if (!connection_is_inherited(publisher->bus)) {
+                header = publisher->memory.base;
+                /* RELEASE: for subscribers to whom no broker says it; what was committed is found
+                 * by then. Partner: attachment_has_ended(). */
+                store_release(&header->ended, 1);
+                connection_leave(publisher->bus, &publisher->opening, MESSAGE_UNADVERTISE,
+                                 publisher->id);
+        }
         free_publisher(publisher);
 }
 
@@ -319,6 +327,9 @@ static bool reclaim_some(struct shmd_publisher *publisher)
         struct ring_writer *ring = &publisher->ring;
         const struct doorbell *doorbell = &publisher->doorbell;
 
+        /* Before the marks: this may take a while, if the broker is gone. */
+        if (__builtin_expect(connection_needs_care(publisher->bus), 0))
+                connection_care(publisher->bus);
         ring_reclaim_begin(ring);
         /* Not optional: a subscriber may hold before it is known here (G4). */
         hear_broker(publisher->bus);
@@ -404,6 +415,7 @@ static inline int publish(struct shmd_publisher *publisher, void *data, uint64_t
 {
         struct ring_writer *ring = &publisher->ring;
         uint32_t chunk;
+        bool has_rung = false;
         int code = find_loan(publisher, data, &chunk);
 
         if (code < 0)
@@ -417,15 +429,19 @@ static inline int publish(struct shmd_publisher *publisher, void *data, uint64_t
         end_loan(publisher, data);
         ring_commit(ring, chunk, size);
         if (!doorbell_is_quiet(&publisher->doorbell))
-                doorbell_after_commit(&publisher->doorbell,
-                                      ring->geometry.chunks_offset + ring->geometry.stride * chunk,
-                                      ring->next - 1);
+                has_rung = doorbell_after_commit(&publisher->doorbell,
+                                                 ring->geometry.chunks_offset +
+                                                         ring->geometry.stride * chunk,
+                                                 ring->next - 1);
         hear_broker(publisher->bus);
         ring_announce(ring);
         if (__builtin_expect(ring->announced == RING_NONE, 0)) {
                 reclaim(publisher);
                 ring_announce(ring); /* none: left to the next loan or publish */
         }
+        /* Who publishes seldom reclaims seldom, but mostly to sleepers. */
+        if (__builtin_expect(has_rung, 0) && connection_needs_care(publisher->bus))
+                connection_care(publisher->bus);
         return 0;
 }
 
@@ -474,6 +490,8 @@ int shmd_publisher_status(struct shmd_publisher *publisher, struct shmd_publishe
         if (publisher->n_missing)
                 connection_intake(publisher->bus); /* asks again */
         hear_broker(publisher->bus);
+        if (connection_needs_care(publisher->bus))
+                connection_care(publisher->bus);
         *status = (struct shmd_publisher_state){
                 .id = publisher->id,
                 .published = publisher->ring.next - 1,

@@ -267,6 +267,13 @@ void segment_close_inherited(struct segment *segment)
         *segment = SEGMENT_NONE;
 }
 
+uint64_t segment_inode(int fd)
+{
+        struct stat status;
+
+        return fstat(fd, &status) < 0 ? 0 : status.st_ino;
+}
+
 void segment_close(struct segment *segment)
 {
         if (segment->base)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * subscriber.c - one reader of a service: its row of holds, the publishers it reads.
+ * subscriber.c - one reader of a service: its row of holds, taking and releasing. attachments.c has
+ * the publishers that it reads.
  *
  * Publishers are read in turn, so that none starves the others. A publisher that has gone is read
  * to the end; its segment stays mapped until its last sample is released.
@@ -22,223 +23,25 @@
 /* A subscriber that only polls looks for news from the broker once in so many empty takes. */
 #define EMPTY_TAKES_A_LOOK 64
 
-/* ---- publishers ------------------------------------------------------------------------- */
-
-static struct bumped_board *use_board(struct shmd *bus, uint64_t id, int fd)
-{
-        struct bumped_board *board;
-
-        list_for_each (&bus->bumped, link) {
-                board = list_entry(link, struct bumped_board, link);
-                if (board->id != id)
-                        continue;
-                board->references++;
-                return board;
-        }
-        board = calloc(1, sizeof(*board));
-        if (!board || segment_map_board(&board->memory, fd, true) < 0) {
-                free(board);
-                return NULL;
-        }
-        board->id = id;
-        board->references = 1;
-        list_append(&bus->bumped, &board->link);
-        return board;
-}
-
-static void drop_board(struct shmd *bus, struct bumped_board *board)
-{
-        if (!board || --board->references)
-                return;
-        list_remove(&board->link);
-        connection_close_memory(bus, &board->memory);
-        free(board);
-}
-
-static void free_attachment(struct shmd *bus, struct attachment *attachment)
-{
-        drop_board(bus, attachment->board);
-        segment_close(&attachment->memory);
-        free(attachment->come);
-        free(attachment->gone);
-        free(attachment);
-}
-
-static void detach(struct shmd_subscriber *subscriber, uint32_t index)
-{
-        struct attachment *attachment = subscriber->attachments[index];
-
-        if (attachment->is_gone)
-                subscriber->n_gone--;
-        subscriber->lost += attachment->ring.lost;
-        subscriber->attachments[index] = subscriber->attachments[--subscriber->n_attachments];
-        free_attachment(subscriber->bus, attachment);
-}
-
-/* Lets go of publishers that have gone, are read to the end, and have nothing held. */
-static void detach_gone(struct shmd_subscriber *subscriber)
-{
-        for (uint32_t i = subscriber->n_attachments; i-- && subscriber->n_gone;) {
-                struct attachment *attachment = subscriber->attachments[i];
-
-                if (attachment->is_gone && !attachment->n_held && !ring_ready(&attachment->ring))
-                        detach(subscriber, i);
-        }
-}
-
-static struct shmd_subscriber *find_subscriber(struct shmd *bus, uint64_t id)
-{
-        list_for_each (&bus->subscribers, link) {
-                struct shmd_subscriber *subscriber = list_entry(link, struct shmd_subscriber, link);
-
-                if (subscriber->id == id)
-                        return subscriber;
-        }
-        return NULL;
-}
-
-static struct attachment *find_attachment(const struct shmd_subscriber *subscriber, uint64_t id)
-{
-        for (uint32_t i = 0; i < subscriber->n_attachments; i++)
-                if (subscriber->attachments[i]->peer.id == id &&
-                    !subscriber->attachments[i]->is_gone)
-                        return subscriber->attachments[i];
-        return NULL;
-}
-
-static bool add_attachment(struct shmd_subscriber *subscriber, struct attachment *attachment)
-{
-        struct attachment **grown =
-                realloc(subscriber->attachments,
-                        (subscriber->n_attachments + 1) * sizeof(struct attachment *));
-
-        if (!grown)
-                return false;
-        subscriber->attachments = grown;
-        grown[subscriber->n_attachments++] = attachment;
-        return true;
-}
-
-/* Whether the segment is what the broker says it is. */
-static bool is_segment_of(const struct segment *memory, uint64_t publisher)
-{
-        const struct segment_header *header = memory->base;
-
-        return header->identity.magic == LAYOUT_MAGIC_SEGMENT &&
-               header->identity.version == LAYOUT_VERSION && !header->identity.incompatible &&
-               header->identity.owner == publisher;
-}
-
-static bool attach(struct shmd_subscriber *subscriber, const struct message_publisher_added *added,
-                   struct packet *packet)
-{
-        struct shmd *bus = subscriber->bus;
-        struct attachment *attachment = calloc(1, sizeof(*attachment));
-        uint32_t tag = (uint32_t)added->peer.id;
-        bool done;
-
-        if (!attachment)
-                return false;
-        memcpy(&attachment->peer, &added->peer, sizeof(attachment->peer));
-        attachment->memory = SEGMENT_NONE;
-        attachment->holds = added->holds;
-        attachment->board = use_board(bus, added->board, packet->fds[1]);
-        done = attachment->board &&
-               connection_event_new(&attachment->come, subscriber, subscriber->on_publisher,
-                                    subscriber->user) &&
-               connection_event_new(&attachment->gone, subscriber, subscriber->on_publisher,
-                                    subscriber->user) &&
-               segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
-               segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0 &&
-               is_segment_of(&attachment->memory, added->peer.id) &&
-               (!(added->flags & PUBLISHER_CHANNEL) ||
-                waiting_listen(bus, added->channel, packet_take_fd(packet, 2)) == 0) &&
-               add_attachment(subscriber, attachment);
-        if (!done) {
-                free_attachment(bus, attachment);
-                return false;
-        }
-        ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
-                         added->start, subscriber->history);
-        return true;
-}
-
-static void forget_refusal(struct shmd_subscriber *subscriber, uint64_t publisher)
-{
-        for (uint32_t i = 0; i < subscriber->n_refused; i++) {
-                if (subscriber->refused[i] != publisher)
-                        continue;
-                subscriber->refused[i] = subscriber->refused[--subscriber->n_refused];
-                return;
-        }
-}
-
-static void note_refusal(struct shmd_subscriber *subscriber, uint64_t publisher)
-{
-        uint64_t *grown = realloc(subscriber->refused,
-                                  (subscriber->n_refused + 1) * sizeof(*subscriber->refused));
-
-        if (!grown)
-                return;
-        subscriber->refused = grown;
-        grown[subscriber->n_refused++] = publisher;
-}
-
-void subscriber_added(struct shmd *bus, const struct message_publisher_added *added,
-                      struct packet *packet)
-{
-        struct shmd_subscriber *subscriber = find_subscriber(bus, added->subscription);
-        struct attachment *attachment;
-        uint64_t id = added->peer.id;
-
-        if (!subscriber || find_attachment(subscriber, id)) /* closed meanwhile, or known */
-                return;
-        if (packet->fds_truncated || !attach(subscriber, added, packet)) {
-                connection_miss(bus, REINTRODUCE_PUBLISHER, id, subscriber->id);
-                return;
-        }
-        connection_found(bus, REINTRODUCE_PUBLISHER, id, subscriber->id);
-        forget_refusal(subscriber, id);
-        /* It does not know of an arming that came before it. */
-        bus->must_look = true;
-        attachment = subscriber->attachments[subscriber->n_attachments - 1];
-        connection_event(bus, &attachment->come, &attachment->peer, 1);
-}
-
-void subscriber_gone(struct shmd *bus, const struct message_publisher_gone *gone)
-{
-        struct shmd_subscriber *subscriber = find_subscriber(bus, gone->subscription);
-        struct attachment *attachment;
-
-        if (!subscriber)
-                return;
-        connection_found(bus, REINTRODUCE_PUBLISHER, gone->publisher, subscriber->id);
-        forget_refusal(subscriber, gone->publisher);
-        if (gone->header.type == MESSAGE_PUBLISHER_REFUSED) {
-                note_refusal(subscriber, gone->publisher);
-                return;
-        }
-        attachment = find_attachment(subscriber, gone->publisher);
-        if (!attachment)
-                return;
-        attachment->is_gone = true;
-        subscriber->n_gone++;
-        connection_event(bus, &attachment->gone, &attachment->peer, 0);
-}
-
 /* ---- subscribe -------------------------------------------------------------------------- */
+
+/* Only what is zero may be used again, by whomever. */
+static void let_go(struct shmd_subscriber *subscriber)
+{
+        if (!subscriber->holds || connection_is_inherited(subscriber->bus))
+                return;
+        for (uint32_t i = 0; i < subscriber->n_holds; i++)
+                ring_release(&subscriber->holds[i]);
+}
 
 static void free_subscriber(struct shmd_subscriber *subscriber)
 {
         struct shmd *bus = subscriber->bus;
 
         call_dismiss(&subscriber->handle);
-        /* Only what is zero may be used again, by whomever. */
-        for (uint32_t i = 0;
-             subscriber->holds && !connection_is_inherited(bus) && i < subscriber->n_holds; i++)
-                ring_release(&subscriber->holds[i]);
+        let_go(subscriber);
         while (subscriber->n_attachments)
-                detach(subscriber, 0);
+                subscriber_detach(subscriber, 0);
         list_for_each_safe (&bus->missing, link) {
                 struct missing *missing = list_entry(link, struct missing, link);
 
@@ -248,7 +51,15 @@ static void free_subscriber(struct shmd_subscriber *subscriber)
                                          missing->subscription);
         }
         connection_forget_events(bus, subscriber);
-        row_return(subscriber);
+        if (bus->abandoned.serial && bus->abandoned.id == subscriber->id) {
+                /* The broker may look at it for a while. */
+                bus->abandoned.block = subscriber->block;
+                bus->abandoned.row_offset = subscriber->row_offset;
+                bus->abandoned.n_holds = subscriber->n_holds;
+        } else {
+                row_return(subscriber->block, subscriber->row_offset, subscriber->n_holds);
+        }
+        free(subscriber->opening.message);
         list_remove(&subscriber->link);
         free(subscriber->attachments);
         free(subscriber->refused);
@@ -296,6 +107,9 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
         message->block = subscriber->block->index;
         message->row_offset = subscriber->row_offset;
         memcpy(message->service, subscriber->service, sizeof(message->service));
+        code = opening_keep(&subscriber->opening, &message->header);
+        if (code < 0)
+                return code;
         list_append(&bus->subscribers, &subscriber->link);
         code = connection_request(bus, &message->header, fds, n_fds, NULL, NULL);
         /* What came with a subscription that failed may not have arrived: it is sent again. */
@@ -303,6 +117,7 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
                 subscriber->block->is_passed = true;
                 bus->pipe_is_passed = true;
         }
+        subscriber->opening.is_open = subscriber->opening.is_told = code == 0;
         return code;
 }
 
@@ -374,8 +189,6 @@ int shmd_subscribe(struct shmd_subscriber **subscriber, struct shmd *bus, const 
 
 void shmd_subscriber_close(struct shmd_subscriber *subscriber)
 {
-        struct message_leave leave = {.id = 0};
-        struct shmd *bus;
         CALL(call);
         int code;
 
@@ -384,13 +197,11 @@ void shmd_subscriber_close(struct shmd_subscriber *subscriber)
         code = call_on_subscriber(&call, subscriber, subscriber);
         if (code < 0 && code != -ECHILD)
                 return;
-        bus = subscriber->bus;
-        leave.id = subscriber->id;
-        wire_begin(&leave, MESSAGE_UNSUBSCRIBE, sizeof(leave), 0);
         /* First let go, then leave: the broker finds the row at zero. */
+        let_go(subscriber);
+        connection_leave(subscriber->bus, &subscriber->opening, MESSAGE_UNSUBSCRIBE,
+                         subscriber->id);
         free_subscriber(subscriber);
-        if (!connection_is_inherited(bus))
-                connection_tell(bus, &leave.header);
 }
 
 /* ---- take and release ------------------------------------------------------------------- */
@@ -431,10 +242,13 @@ static __attribute__((noinline)) int look_after(struct shmd_subscriber *subscrib
         struct shmd *bus = subscriber->bus;
 
         if (subscriber->n_gone)
-                detach_gone(subscriber);
+                subscriber_detach_gone(subscriber);
         /* ACQUIRE: as in connection_intake(), which reads the messages. */
-        if (load_acquire(bus->word) != bus->seen_word || !list_empty(&bus->missing))
+        if (load_acquire(bus->word) != bus->seen_word || !list_empty(&bus->missing) ||
+            connection_needs_care(bus)) {
                 connection_intake(bus);
+                connection_care(bus);
+        }
         return 0;
 }
 
@@ -561,7 +375,7 @@ int shmd_release(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
         sample->data = NULL;
         sample->hold = 0;
         if (subscriber->n_gone)
-                detach_gone(subscriber);
+                subscriber_detach_gone(subscriber);
         return 0;
 }
 
@@ -581,8 +395,10 @@ int shmd_subscriber_status(struct shmd_subscriber *subscriber, struct shmd_subsc
         if (load_acquire(subscriber->bus->word) != subscriber->bus->seen_word ||
             !list_empty(&subscriber->bus->missing))
                 connection_intake(subscriber->bus);
+        if (connection_needs_care(subscriber->bus))
+                connection_care(subscriber->bus);
         if (subscriber->n_gone)
-                detach_gone(subscriber);
+                subscriber_detach_gone(subscriber);
         lost = subscriber->lost;
         for (uint32_t i = 0; i < subscriber->n_attachments; i++)
                 lost += subscriber->attachments[i]->ring.lost;

@@ -14,29 +14,15 @@
 #include "error.h"
 #include "util.h"
 
-/* ---- libuv handles ---------------------------------------------------------------------- */
-
-static void maybe_free(struct shmd *bus)
+void waiting_handle_closed(struct shmd *bus)
 {
-        if (bus->n_handles == 0 && bus->is_closing && !bus->owns_loop)
+        if (--bus->n_handles == 0 && bus->is_closing && !bus->owns_loop)
                 free(bus);
 }
 
 static void on_handle_closed(uv_handle_t *handle)
 {
-        struct shmd *bus = handle->data;
-
-        bus->n_handles--;
-        maybe_free(bus);
-}
-
-static void on_socket_handle_closed(uv_handle_t *handle)
-{
-        struct shmd *bus = handle->data;
-
-        free(handle);
-        bus->n_handles--;
-        maybe_free(bus);
+        waiting_handle_closed(handle->data);
 }
 
 static void on_ear_closed(uv_handle_t *handle)
@@ -45,8 +31,7 @@ static void on_ear_closed(uv_handle_t *handle)
         struct shmd *bus = ear->bus;
 
         free(ear);
-        bus->n_handles--;
-        maybe_free(bus);
+        waiting_handle_closed(bus);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
@@ -66,8 +51,14 @@ static void on_frames(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
         (void)buffer;
         if (size > 0)
                 ear->bus->is_rung = true;
-        else if (size < 0)
-                uv_read_stop(stream); /* all who could ring here are gone */
+        if (size >= 0)
+                return;
+        /* All who could ring here are gone, the broker that made it too. */
+        uv_read_stop(stream);
+        if (ear->id == 0)
+                return;
+        list_remove(&ear->link);
+        uv_close((uv_handle_t *)&ear->handle, on_ear_closed);
 }
 
 /* In a forked child, before its loop polls for the first time: what would be read there is the
@@ -76,22 +67,13 @@ static void leave_to_parent(struct shmd *bus)
 {
         if (bus->is_closing) {
                 bus->is_turning = true;
+                bus->may_close = waiting_may_close(bus);
                 waiting_close(bus);
                 return;
         }
-        if (bus->socket_handle)
-                uv_poll_stop(bus->socket_handle);
+        watching_pause(bus);
         list_for_each (&bus->ears, link)
                 uv_read_stop((uv_stream_t *)&list_entry(link, struct ear, link)->handle);
-}
-
-static void on_socket(uv_poll_t *handle, int status, int events)
-{
-        struct shmd *bus = handle->data;
-
-        (void)status;
-        (void)events;
-        connection_intake(bus);
 }
 
 /* Is there only so that the loop does not sleep. */
@@ -116,7 +98,7 @@ static void on_prepare(uv_prepare_t *handle)
                 leave_to_parent(bus);
                 return;
         }
-        if (!list_empty(&bus->missing) && bus->is_connected)
+        if (waiting_has_to_look(bus))
                 uv_timer_start(&bus->again, on_again, ASK_AGAIN_NS / 1000000, 0);
         if (waiting_arm_and_look(bus) || !list_empty(&bus->events))
                 uv_idle_start(&bus->idle, on_idle);
@@ -156,47 +138,18 @@ int waiting_init(struct shmd *bus, uv_loop_t *loop)
         return 0;
 }
 
-int waiting_watch_socket(struct shmd *bus)
+void waiting_begin(struct shmd *bus)
 {
-        uv_poll_t *handle = malloc(sizeof(*handle));
-        int code;
-
-        if (!handle)
-                return error_system(-ENOMEM, "a connection");
-        code = uv_poll_init(bus->loop, handle, bus->socket);
-        if (code < 0) {
-                free(handle);
-                return error_system(code, "watching the broker's socket");
-        }
-        handle->data = bus;
-        bus->socket_handle = handle;
-        bus->n_handles++;
-        bus->needs_turn = true;
-        code = uv_poll_start(handle, UV_READABLE, on_socket);
-        if (code < 0)
-                return error_system(code, "watching the broker's socket");
-        if (!bus->owns_loop) {
-                uv_prepare_start(&bus->prepare, on_prepare);
-                uv_check_start(&bus->check, on_check);
-                /* The socket's handle alone keeps the loop alive. */
-                uv_unref((uv_handle_t *)&bus->prepare);
-                uv_unref((uv_handle_t *)&bus->check);
-                uv_unref((uv_handle_t *)&bus->idle);
-                uv_unref((uv_handle_t *)&bus->again);
-                bus->must_look = true;
-        }
-        return 0;
-}
-
-void waiting_drop_socket(struct shmd *bus)
-{
-        if (bus->socket_handle) {
-                uv_close((uv_handle_t *)bus->socket_handle, on_socket_handle_closed);
-                bus->socket_handle = NULL;
-                bus->needs_turn = true;
-        }
-        /* uv_close() has taken it out of the loop's interest; now nobody polls it. */
-        fd_close(&bus->socket);
+        if (bus->owns_loop)
+                return;
+        uv_prepare_start(&bus->prepare, on_prepare);
+        uv_check_start(&bus->check, on_check);
+        /* The socket's handle alone keeps the loop alive. */
+        uv_unref((uv_handle_t *)&bus->prepare);
+        uv_unref((uv_handle_t *)&bus->check);
+        uv_unref((uv_handle_t *)&bus->idle);
+        uv_unref((uv_handle_t *)&bus->again);
+        bus->must_look = true;
 }
 
 static int add_ear(struct shmd *bus, uint64_t id, int fd)
@@ -257,7 +210,7 @@ int waiting_listen(struct shmd *bus, uint64_t id, int fd)
 
 /* A forked child's loop shares its epoll descriptor with the parent's until it has one of its own:
  * to stop watching something would stop the parent too. */
-static bool may_use_loop(struct shmd *bus)
+bool waiting_may_close(struct shmd *bus)
 {
         if (!connection_is_inherited(bus))
                 return true;
@@ -270,9 +223,11 @@ static bool may_use_loop(struct shmd *bus)
 
 void waiting_close(struct shmd *bus)
 {
-        if (!may_use_loop(bus))
+        if (!bus->may_close)
                 return;
-        waiting_drop_socket(bus);
+        watching_drop_socket(bus);
+        watching_end_vigil(bus);
+        watching_close_all(bus);
         list_for_each_safe (&bus->ears, link) {
                 struct ear *ear = list_entry(link, struct ear, link);
 

@@ -105,7 +105,10 @@ static void deliver_events(struct shmd *bus)
                 struct event *event = list_entry(bus->events.next, struct event, link);
 
                 list_remove(&event->link);
-                event->callback(event->user, &event->peer, event->present);
+                if (event->on_broker)
+                        event->on_broker(event->user, event->present);
+                else
+                        event->callback(event->user, &event->peer, event->present);
                 free(event);
         }
 }
@@ -144,7 +147,17 @@ void waiting_deliver(struct shmd *bus)
 static void turn_loop(struct shmd *bus)
 {
         bus->needs_turn = false;
+        bus->in_turn = true;
         uv_run(bus->loop, UV_RUN_NOWAIT);
+        bus->in_turn = false;
+}
+
+void waiting_tidy(struct shmd *bus)
+{
+        if (!bus->owns_loop || !bus->needs_turn || bus->is_armed || bus->in_turn)
+                return;
+        turn_loop(bus);
+        bus->is_rung = false; /* for an arming that is over */
 }
 
 static int check_private(const struct shmd *bus, const char *function)
@@ -160,7 +173,7 @@ static int check_private(const struct shmd *bus, const char *function)
 /* What has come about, as shmd_wait() and shmd_dispatch() report it. */
 static int report(struct shmd *bus, bool ready)
 {
-        if (!bus->is_connected && !bus->is_loss_told) {
+        if (bus->stage != STAGE_SETTLED && !bus->is_loss_told) {
                 bus->is_loss_told = true;
                 return error_set(-ENOTCONN, "the broker is gone; peers that are known still work");
         }
@@ -173,7 +186,7 @@ static int report(struct shmd *bus, bool ready)
 
 static bool has_news(const struct shmd *bus)
 {
-        return bus->peers_changed || (!bus->is_connected && !bus->is_loss_told);
+        return bus->peers_changed || (bus->stage != STAGE_SETTLED && !bus->is_loss_told);
 }
 
 /* Looks some times, which takes less than SPIN_TRY_NS; true if something is there. */
@@ -194,6 +207,8 @@ static bool spin(struct shmd *bus, uint64_t begin, uint64_t budget)
                 /* ACQUIRE: as in connection_intake(), which reads the messages. */
                 if (load_acquire(bus->word) != bus->seen_word)
                         connection_intake(bus);
+                if (connection_needs_care(bus))
+                        connection_care(bus);
                 /* Over, too, if the clock has gone back. */
                 if (has_news(bus) || now_ns() - begin >= budget)
                         return false;
@@ -289,23 +304,23 @@ static int await_until(struct shmd *bus, uint64_t budget, uint64_t begin, uint64
         bus->vain_spins++;
         while (!has_news(bus)) {
                 uint64_t left = time_left(begin, timeout);
-                bool must_ask = !list_empty(&bus->missing) && ASK_AGAIN_NS < left;
+                bool must_look = waiting_has_to_look(bus) && ASK_AGAIN_NS < left;
                 int code;
 
                 if (waiting_arm_and_look(bus))
                         return 1;
-                code = sleep_once(bus, must_ask ? ASK_AGAIN_NS : left);
+                code = sleep_once(bus, must_look ? ASK_AGAIN_NS : left);
                 if (bus->is_rung) {
                         waiting_disarm(bus);
                         if (anything_ready(bus)) /* without the cost of arming once more */
                                 return 1;
                 }
-                if (!list_empty(&bus->missing))
+                if (waiting_has_to_look(bus))
                         connection_intake(bus);
                 if (code < 0)
                         return code;
                 /* The kernel has counted the time, whatever the clock says. */
-                if ((code > 0 && !must_ask) || time_left(begin, timeout) == 0)
+                if ((code > 0 && !must_look) || time_left(begin, timeout) == 0)
                         return anything_ready(bus);
         }
         return 0;

@@ -24,10 +24,18 @@
  *   -ECHILD    any call: the connection belongs to the parent of this forked process
  *   -EINVAL    any call: an argument is out of range; the text names it
  *   -ENOMEM    any call that opens something: no memory, or no room for a segment
- *   -ENOTCONN  any call that asks the broker: it is gone. What was opened goes on exchanging
- *              samples with the peers it had; nothing new can be opened
- *   -ETIMEDOUT any call that asks the broker: it did not answer within 5 seconds, and is taken for
- *              gone
+ *   -ENOTCONN  any call that asks the broker: it is gone, and no other is there yet. What was
+ *              opened goes on exchanging samples with the peers it had; see "When the broker dies"
+ *   -ETIMEDOUT any call that asks the broker: it did not answer within 5 seconds. The connection
+ *              stays; what was asked for is undone if the broker grants it later
+ *
+ * When the broker dies, samples go on between those who know each other, also to and from those who
+ * sleep. A connection looks for the next broker by itself, at the address where it found the first,
+ * inside the calls that the program makes anyway: in shmd_wait(), shmd_dispatch() and the caller's
+ * loop as soon as there is one; in shmd_take() when it finds nothing; in shmd_loan() and
+ * shmd_publish() when memory is reclaimed or a sleeper was woken. It then tells the new broker what
+ * it has open and whom it knows; ids, positions, samples held and seats stay. A program that makes
+ * no such call comes back when it next does: until then newcomers do not find it.
  *
  * Misuse. What a program must not do, and what it is told:
  *   - a loan published or discarded twice, or that is none; a sample released twice, or by another
@@ -105,6 +113,10 @@ SHMD_EXPORT uint64_t shmd_type_hash(const struct shmd_type *type);
 
 /* ---- connection ------------------------------------------------------------------------- */
 
+/** `present` is 0 when the broker has gone, 1 when another has taken over what was opened. Runs
+ *  where shmd_peer_callback does, under the same rules. */
+typedef void (*shmd_broker_callback)(void *user, int present);
+
 struct shmd_connect_options {
         uint32_t size;
         /** 1 to SHMD_SPIN_NEVER: see `spin_ns` of shmd_wait(). Default 0: adaptive. */
@@ -115,6 +127,8 @@ struct shmd_connect_options {
         /** The caller's own loop, which then wakes the connection; it has to outlive it. Default
          *  NULL: a private one inside shmd_wait() and shmd_dispatch(). */
         struct uv_loop_s *loop;
+        shmd_broker_callback on_broker; /**< may be NULL */
+        void *user;                     /**< passed to it */
 };
 
 /** As `spin_ns`: shmd_wait() sleeps at once. */
@@ -136,9 +150,24 @@ SHMD_EXPORT int shmd_connect(struct shmd **bus, const struct shmd_connect_option
  */
 SHMD_EXPORT void shmd_close(struct shmd *bus);
 
-/** 1 while the broker is there, 0 after it has gone (as far as the last call saw), and in a forked
- *  child. */
+/** 1 while the broker is there, 0 after it has gone and until another has taken over (as far as the
+ *  last call saw), and in a forked child. */
 SHMD_EXPORT int shmd_connected(const struct shmd *bus);
+
+/** What a connection has been through. */
+struct shmd_connection_state {
+        uint64_t id;        /**< the connection's own, random, for life */
+        uint64_t losses;    /**< how often its broker has gone */
+        uint64_t returns;   /**< how often another has taken over */
+        uint32_t connected; /**< as shmd_connected() */
+        /** Publishers and subscribers that the broker did not take over, say because another type
+         *  has their service now. They go on with the peers they know; newcomers don't find them.
+         *  The next broker is asked again. */
+        uint32_t stranded;
+};
+
+/** Fills in *status; takes in what the broker has said meanwhile. @return 0. */
+SHMD_EXPORT int shmd_connection_status(struct shmd *bus, struct shmd_connection_state *status);
 
 /** A peer, for callbacks and lists. `pid` and `program` are labels, not identities. */
 struct shmd_peer {
@@ -321,7 +350,8 @@ SHMD_EXPORT int shmd_subscriber_status(struct shmd_subscriber *subscriber,
  * then sleeps. Runs the callbacks, on_sample included.
  * @param timeout_ns SHMD_FOREVER, or how long; 0 only looks.
  * @return 1: something happened; 0: time is over; -EINTR: a signal handler ran;
- *         -ENOTCONN: the broker has gone, told once; later waits serve the peers that are left.
+ *         -ENOTCONN: the broker has gone, told once each time; later waits serve the peers that
+ *         are left and return 1 when another broker has taken over.
  */
 SHMD_EXPORT int shmd_wait(struct shmd *bus, int64_t timeout_ns);
 

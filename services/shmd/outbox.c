@@ -103,14 +103,20 @@ void session_welcome(struct session *session, const struct message_hello *hello,
 {
         struct message_welcome welcome = {
                 .version = version, .broker_pid = getpid(), .session = session->number};
+        bool is_old = version < PROTOCOL_RESUME_SINCE;
         int code = make_page(session);
 
         if (code < 0) {
                 session_fail(session, code, "no page for the session: %s", error_text());
                 return;
         }
-        wire_begin(&welcome, MESSAGE_WELCOME, sizeof(welcome), hello->header.serial);
-        code = socket_send(session->fd, &welcome, sizeof(welcome), &session->page.fd, 1);
+        alive_hold(&session->server->alive);
+        welcome.alive_offset = session->server->alive.word_offset;
+        wire_begin(&welcome, MESSAGE_WELCOME, is_old ? MESSAGE_WELCOME_SIZE_1 : sizeof(welcome),
+                   hello->header.serial);
+        code = socket_send(session->fd, &welcome, welcome.header.size,
+                           (int[]){session->page.fd, session->server->alive.page.fd},
+                           is_old ? 1 : 2);
         fd_close(&session->page.fd);
         if (code == -EPIPE || code == -ECONNRESET) {
                 session->is_broken = true;
@@ -119,6 +125,7 @@ void session_welcome(struct session *session, const struct message_hello *hello,
                 return;
         }
         session_name(session);
+        session->version = version;
         session->connection = hello->connection;
         session->hello_flags = hello->flags;
         session->state = SESSION_OPEN;
