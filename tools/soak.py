@@ -77,17 +77,24 @@ class Progress:
     def show(self, text):
         if not self.is_live:
             return
-        elapsed = int(time.monotonic() - self.begin)
-        clock = f"{elapsed // 60}:{elapsed % 60:02}"
+        clock = self.clock(time.monotonic() - self.begin)
         if self.minutes:
-            clock += f" of {self.minutes:g}:00"
+            clock += f" of {self.clock(self.minutes * 60)}"
         line = f"soak: {clock}  {text}"[: os.get_terminal_size(2).columns - 1]
         sys.stderr.write("\r\033[K" + line)
         sys.stderr.flush()
 
-    def say(self, text):
+    @staticmethod
+    def clock(seconds):
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+    def clear(self):
         if self.is_live:
             sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+    def say(self, text):
+        self.clear()
         print(f"soak: {text}", flush=True)
 
     def is_over(self):
@@ -105,7 +112,7 @@ def run(command, test, label, progress):
     output, so_far = "", ""
     os.set_blocking(process.stdout.fileno(), False)
     while True:
-        progress.show(label + so_far)
+        progress.show(f"{label}{so_far}  {test}")
         if selector.select(timeout=1):
             piece = process.stdout.read()
             if piece == "":
@@ -159,15 +166,14 @@ def soak(names, build, minutes):
             outcomes[name].failures.append("not there")
             continue
         run_once(name, commands[name[0]], outcomes[name],
-                 f"{number} of {len(names)}  {name[0]}: {name[1]}", progress)
+                 f"{number} of {len(names)}", progress)
     again = [name for name in names if outcomes[name].is_random]
     while again and not progress.is_over():
         for name in again:
-            run_once(name, commands[name[0]], outcomes[name],
-                     f"again  {name[0]}: {name[1]}", progress)
+            run_once(name, commands[name[0]], outcomes[name], "again", progress)
             if progress.is_over():
                 break
-    progress.show("")
+    progress.clear()
     return outcomes
 
 
@@ -208,8 +214,8 @@ def write_document(lines, outcomes, seconds):
     when = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
     total = sum(outcome.injections for outcome in outcomes.values())
     text = textwrap.fill(
-        f"Last written on {when}, at {revision()}: {total:,} injections in {seconds / 60:.0f} "
-        f"minutes, {os.cpu_count()} CPUs ({processor()}), Linux {platform.release().split('-')[0]}.",
+        f"Last written on {when}, at {revision()}: {total:,} injections in "
+        f"{Progress.clock(seconds)} minutes, {os.cpu_count()} CPUs ({processor()}), Linux {platform.release().split('-')[0]}.",
         width=100)
     document = ROUND.sub(lambda _: f"<!-- soak -->\n{text}\n<!-- /soak -->", "".join(lines))
     with open(DOCUMENT, "w", encoding="utf-8") as file:
@@ -257,7 +263,7 @@ def main():
     outcomes = soak(named_tests(lines), arguments.build, arguments.minutes)
     write_document(lines, outcomes, time.monotonic() - begin)
     failed = sum(bool(outcome.failures) for outcome in outcomes.values())
-    print(f"{len(outcomes) - failed} promises kept, {failed} not; "
+    print(f"{len(outcomes) - failed} tests passed, {failed} did not; "
           f"{sum(outcome.injections for outcome in outcomes.values()):,} injections; "
           "docs/robustness.md has the figures")
     return 1 if failed else 0
