@@ -103,7 +103,7 @@ static int copy_name(char *to, size_t size, const char *from, const char *what)
                 return error_set(-EINVAL, "%s '%.80s': a name has 1 to %zu characters", what,
                                  from ? from : "", size - 1);
         memset(to, 0, size);
-        memcpy(to, from, strlen(from));
+        memcpy(to, from, strlen(from) + 1);
         return 0;
 }
 
