@@ -6,6 +6,7 @@
  * Publishers are read in turn, so that none starves the others. A publisher that has gone is read
  * to the end; its segment stays mapped until its last sample is released.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,7 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
         int fds[2], code;
         unsigned n_fds = 0;
 
+        assert(subscriber->block); /* row_claim() has found it */
         message->flags = options->holds ? SUBSCRIBE_HOLDS_SET : 0;
         if (!subscriber->block->is_passed) {
                 message->flags |= SUBSCRIBE_BLOCK;

@@ -346,9 +346,11 @@ static int await(struct shmd *bus, uint64_t timeout)
 int shmd_wait(struct shmd *bus, int64_t timeout_ns)
 {
         CALL(call);
-        int code =
-                bus ? call_on_connection(&call, bus, bus) : call_lacks("shmd_wait", "connection");
+        int code;
 
+        if (!bus)
+                return call_lacks("shmd_wait", "connection");
+        code = call_on_connection(&call, bus, bus);
         if (code == 0)
                 code = check_private(bus, "shmd_wait");
         if (code < 0)
@@ -370,8 +372,11 @@ int shmd_wait(struct shmd *bus, int64_t timeout_ns)
 int shmd_fd(struct shmd *bus)
 {
         CALL(call);
-        int code = bus ? call_on_connection(&call, bus, bus) : call_lacks("shmd_fd", "connection");
+        int code;
 
+        if (!bus)
+                return call_lacks("shmd_fd", "connection");
+        code = call_on_connection(&call, bus, bus);
         if (code == 0)
                 code = check_private(bus, "shmd_fd");
         if (code < 0)
@@ -394,9 +399,11 @@ static bool wait_to_ask(struct shmd *bus)
 int shmd_prepare(struct shmd *bus)
 {
         CALL(call);
-        int code = bus ? call_on_connection(&call, bus, bus)
-                       : call_lacks("shmd_prepare", "connection");
+        int code;
 
+        if (!bus)
+                return call_lacks("shmd_prepare", "connection");
+        code = call_on_connection(&call, bus, bus);
         if (code == 0)
                 code = check_private(bus, "shmd_prepare");
         if (code < 0)
@@ -414,9 +421,11 @@ int shmd_prepare(struct shmd *bus)
 int shmd_dispatch(struct shmd *bus)
 {
         CALL(call);
-        int code = bus ? call_on_connection(&call, bus, bus)
-                       : call_lacks("shmd_dispatch", "connection");
+        int code;
 
+        if (!bus)
+                return call_lacks("shmd_dispatch", "connection");
+        code = call_on_connection(&call, bus, bus);
         if (code == 0)
                 code = check_private(bus, "shmd_dispatch");
         if (code < 0)

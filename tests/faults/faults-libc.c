@@ -394,7 +394,8 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 
         if (code < 0 || clock > CLOCK_MONOTONIC)
                 return code;
-        offset = __atomic_load_n(&faults->clock_offset[clock], __ATOMIC_RELAXED);
+        offset = __atomic_add_fetch(&faults->clock_offset[clock], faults->clock_step,
+                                    __ATOMIC_RELAXED);
         ns = time->tv_nsec + offset % 1000000000;
         time->tv_sec += offset / 1000000000;
         if (ns < 0) {

@@ -53,6 +53,7 @@ struct faults {
         uint64_t seen;           /* calls that could have failed */
         uint64_t injected;       /* calls that did */
         int64_t clock_offset[2]; /* added to CLOCK_REALTIME and CLOCK_MONOTONIC, ns */
+        int64_t clock_step;      /* added to both offsets at each look at a clock, ns */
         int32_t last_epoll;      /* what epoll_create1() made since faults_arm(), or -1 */
         char root[96];           /* in front of the paths of control groups, unless empty */
         char where[32];          /* the last that did */

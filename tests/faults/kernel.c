@@ -165,12 +165,37 @@ static void clocks_that_jump_stop_nothing(void **state)
         memset(brokers->clock_offset, 0, sizeof(brokers->clock_offset));
 }
 
+/* Goes back by a second at each look at it: by that clock no time-out is ever over. */
+static void wait_with_a_clock_that_goes_back(void *argument)
+{
+        struct shmd *bus = broker_connect();
+        unsigned *n = argument;
+
+        faults->clock_offset[CLOCK_MONOTONIC] = 10 * HOUR_NS;
+        faults->clock_step = -1000 * (int64_t)MS;
+        for (; *n < 50; ++*n)
+                must_equal(shmd_wait(bus, MS), 0);
+        broker_settle(bus);
+        faults->clock_step = 0;
+        shmd_close(bus);
+}
+
+static void waits_end_though_the_clock_goes_back(void **state)
+{
+        unsigned *n = shared_memory(sizeof(*n));
+
+        role_finish(role_start("back", wait_with_a_clock_that_goes_back, n));
+        must_equal(*n, 50);
+        faults_report("waits with a clock that goes back", *n);
+}
+
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
                 system_test(older_kernels_are_enough),
                 system_test(storm_of_signals_stops_nothing),
                 system_test(clocks_that_jump_stop_nothing),
+                system_test(waits_end_though_the_clock_goes_back),
         };
 
         harness_init(argc, argv);

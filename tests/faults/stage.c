@@ -75,7 +75,7 @@ int side_subscribe(struct side *side)
 int side_publish(struct side *side)
 {
         struct shmd_publisher_state status;
-        void *data;
+        void *data = NULL;
         int code = shmd_publisher_status(side->publisher, &status);
 
         if (code == 0)
