@@ -232,7 +232,7 @@ static void nothing_is_lost_in_any_number_of_restarts(void **state)
                 must_equal(least_taken(i), load->published[i]);
                 total += load->published[i];
         }
-        print_message("%u restarts, %llu samples\n", n_rounds(), (unsigned long long)total);
+        print_message("%llu samples\ninjections: %u\n", (unsigned long long)total, n_rounds());
 }
 
 int main(int argc, char **argv)

@@ -182,7 +182,7 @@ static void broker_may_die_at_any_message_while_clients_join(void **state)
                 n_deaths += !survived;
                 must(i < 2 * N_MESSAGES - 1);
         }
-        print_message("%u deaths\n", n_deaths);
+        print_message("injections: %u\n", n_deaths);
         must(n_deaths > 10);
 }
 
@@ -220,7 +220,7 @@ static void broker_may_die_at_any_message_while_clients_resume(void **state)
                 n_deaths += !survived;
                 must(i < 2 * N_MESSAGES - 1);
         }
-        print_message("%u deaths\n", n_deaths);
+        print_message("injections: %u\n", n_deaths);
         must(n_deaths > 10);
         role_kill(role);
         shmd_close(buses[0]);
