@@ -35,8 +35,8 @@ struct session;
 struct packet;
 struct subscription;
 
-/* Twice the longest time that a client lets pass before it looks for a broker again. */
-#define RESUME_GRACE_MS 500
+/* Four times the longest time that a client lets pass before it looks for a broker again. */
+#define RESUME_GRACE_MS 1000
 
 /* Peers that were listed. */
 struct known_list {

@@ -246,14 +246,22 @@ static void type_of_a_service_is_kept_for_who_had_it(void **state)
         struct role *role = role_start("publisher", publish_one_and_wait, NULL);
         struct shmd *thief;
         struct shmd_publisher *stolen;
+        unsigned n_refused = 0;
 
         role_await(role, 'r');
         for (unsigned i = 0; i < 5; i++) {
+                uint64_t begin = harness_now();
+                int code;
+
                 restart_broker();
                 thief = broker_connect();
-                must_equal(shmd_advertise(&stolen, thief, SERVICE, &shmd_bytes, NULL), -EPROTOTYPE);
+                code = shmd_advertise(&stolen, thief, SERVICE, &shmd_bytes, NULL);
+                n_refused += code == -EPROTOTYPE;
+                /* On a machine that is too busy it may have waited in vain, but not less. */
+                must(code == -EPROTOTYPE || (code == 0 && harness_now() - begin >= 1000 * MS));
                 shmd_close(thief);
         }
+        must(n_refused);
         role_tell(role, 'e');
         role_finish(role);
 }
