@@ -23,6 +23,12 @@ static inline uint64_t load_acquire(const uint64_t *word)
         return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
+/* For the one word that is the kernel's. */
+static inline uint32_t load_relaxed_32(const uint32_t *word)
+{
+        return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
 static inline void store_relaxed(uint64_t *word, uint64_t value)
 {
         __atomic_store_n(word, value, __ATOMIC_RELAXED);

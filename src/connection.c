@@ -3,7 +3,9 @@
  * connection.c - opens and closes a connection, and keeps the news for its callbacks.
  *
  *                HELLO/WELCOME                   end of file, an error, nonsense
- *   shmd_connect ------------> connected ------------------------------------> lost
+ *   shmd_connect ------------> connected ------------------------------------> away (resume.c)
+ *                                 ^                                              |
+ *                                 +----------------------------------------------+
  *
  * What is lost is the broker only: publishers and subscribers go on with the peers they have.
  */
@@ -42,26 +44,83 @@ int connection_in_child(void)
 
 int shmd_connected(const struct shmd *bus)
 {
-        return bus->is_connected;
+        return bus && bus->stage == STAGE_SETTLED && !connection_is_inherited(bus);
+}
+
+int shmd_connection_status(struct shmd *bus, struct shmd_connection_state *status)
+{
+        CALL(call);
+        int code = bus ? call_on_connection(&call, bus, status)
+                       : call_lacks("shmd_connection_status", "connection");
+
+        if (code == 0 && !status)
+                code = call_lacks("shmd_connection_status", "status");
+        if (code < 0)
+                return code;
+        connection_intake(bus);
+        orphans_look(bus, false);
+        *status = (struct shmd_connection_state){
+                .id = bus->id,
+                .losses = bus->n_losses,
+                .returns = bus->n_returns,
+                .connected = bus->stage == STAGE_SETTLED,
+        };
+        list_for_each (&bus->publishers, link)
+                status->stranded +=
+                        list_entry(link, struct shmd_publisher, link)->opening.is_stranded;
+        list_for_each (&bus->subscribers, link)
+                status->stranded +=
+                        list_entry(link, struct shmd_subscriber, link)->opening.is_stranded;
+        return 0;
 }
 
 /* ---- events ----------------------------------------------------------------------------- */
 
-void connection_event(struct shmd *bus, void *owner, shmd_peer_callback callback, void *user,
-                      const struct shmd_peer *peer, int present)
+bool connection_event_new(struct event **event, void *owner, shmd_peer_callback callback,
+                          void *user)
+{
+        struct event *made;
+
+        *event = NULL;
+        if (!callback)
+                return true;
+        made = calloc(1, sizeof(*made));
+        if (!made)
+                return false;
+        made->owner = owner;
+        made->callback = callback;
+        made->user = user;
+        *event = made;
+        return true;
+}
+
+void connection_event(struct shmd *bus, struct event **event, const struct shmd_peer *peer,
+                      int present)
+{
+        struct event *taken = *event;
+
+        bus->peers_changed = true;
+        if (!taken)
+                return;
+        *event = NULL; /* consumed */
+        taken->peer = *peer;
+        taken->present = present;
+        list_append(&bus->events, &taken->link);
+}
+
+void connection_broker_event(struct shmd *bus, int present)
 {
         struct event *event;
 
-        bus->peers_changed = true;
-        if (!callback)
+        /* Its loss is told by shmd_wait() in its own way. */
+        bus->peers_changed |= present;
+        if (!bus->on_broker)
                 return;
         event = calloc(1, sizeof(*event));
         if (!event)
                 return; /* the status still counts it */
-        event->owner = owner;
-        event->callback = callback;
-        event->user = user;
-        event->peer = *peer;
+        event->on_broker = bus->on_broker;
+        event->user = bus->user;
         event->present = present;
         list_append(&bus->events, &event->link);
 }
@@ -86,8 +145,10 @@ static int try_address(const char *path, uint64_t deadline)
         for (;;) {
                 int fd = socket_connect(path);
 
-                if (fd != -EAGAIN || now_ns() >= deadline)
-                        return fd == -EAGAIN ? -ETIMEDOUT : fd;
+                if (fd != -EAGAIN && fd != -EINTR)
+                        return fd;
+                if (now_ns() >= deadline)
+                        return -ETIMEDOUT;
                 /* A full backlog can't be polled for. */
                 poll(NULL, 0, 1);
         }
@@ -110,7 +171,17 @@ static int worse_of(int one, int other)
         return other == -ENOENT ? one : other;
 }
 
-static int connect_anywhere(const char *given, uint64_t deadline)
+/* Tries one address, and remembers it if somebody is there. */
+static int try_and_remember(struct shmd *bus, const char *path, uint64_t deadline)
+{
+        int fd = try_address(path, deadline);
+
+        if (fd >= 0)
+                memcpy(bus->address, path, strlen(path) + 1);
+        return fd;
+}
+
+static int connect_anywhere(struct shmd *bus, const char *given, uint64_t deadline)
 {
         const char *runtime = getenv("XDG_RUNTIME_DIR"), *set = getenv("SHMD_SOCKET");
         char user_path[512] = "", tried[700] = "";
@@ -120,7 +191,7 @@ static int connect_anywhere(const char *given, uint64_t deadline)
         if (!given && set && *set)
                 given = set;
         if (given) {
-                code = try_address(given, deadline);
+                code = try_and_remember(bus, given, deadline);
                 if (code >= 0)
                         return code;
                 note_attempt(tried, sizeof(tried), given, code);
@@ -132,7 +203,7 @@ static int connect_anywhere(const char *given, uint64_t deadline)
 
                         if (!*paths[i])
                                 continue;
-                        fd = try_address(paths[i], deadline);
+                        fd = try_and_remember(bus, paths[i], deadline);
                         if (fd >= 0)
                                 return fd;
                         note_attempt(tried, sizeof(tried), paths[i], fd);
@@ -148,27 +219,54 @@ static bool can_reopen(void)
         return access("/proc/self/fd", X_OK) == 0;
 }
 
-/* HELLO and WELCOME: the one round trip in which requests are not yet possible. */
-static int greet(struct shmd *bus, uint64_t deadline)
+/* Maps memory of the broker's, of one page, whose descriptor is consumed; it goes into *page. */
+static int map_page(struct segment *page, int fd, uint64_t size, uint64_t magic)
 {
-        struct message_hello hello = {.magic = PROTOCOL_MAGIC,
-                                      .version = PROTOCOL_VERSION,
-                                      .min_version = PROTOCOL_MIN_VERSION,
-                                      .flags = bus->hello_flags,
-                                      .connection = bus->id};
+        const struct layout_identity *identity;
+        struct segment mapped = SEGMENT_NONE;
+        int code = segment_check(fd, size, SEGMENT_ANY_OWNER);
+
+        if (code == 0)
+                code = segment_map(&mapped, fd, size);
+        mapped.fd = fd;
+        if (code < 0) {
+                segment_close(&mapped);
+                return code;
+        }
+        identity = mapped.base;
+        if (identity->magic != magic || identity->version != LAYOUT_VERSION ||
+            identity->incompatible) {
+                code = error_set(-EPROTO,
+                                 "the broker's memory layout has version %u, this library's %u",
+                                 identity->version, LAYOUT_VERSION);
+                segment_close(&mapped);
+                return code;
+        }
+        segment_close(page);
+        *page = mapped;
+        return 0;
+}
+
+static int map_alive(struct shmd *bus, uint64_t offset)
+{
+        int code = map_page(&bus->alive, packet_take_fd(bus->packet, 1), PAGE_SIZE_ALIVE,
+                            LAYOUT_MAGIC_ALIVE);
+
+        if (code < 0)
+                return code;
+        fd_close(&bus->alive.fd); /* the mapping is enough */
+        bus->alive_word = NULL;
+        if (offset && offset % sizeof(uint32_t) == 0 && offset < PAGE_SIZE_ALIVE)
+                bus->alive_word = (const void *)((const char *)bus->alive.base + offset);
+        return 0;
+}
+
+int connection_welcomed(struct shmd *bus)
+{
         const struct message *answer = &bus->packet->header;
+        const struct message_welcome *welcome = (const void *)answer;
         int code;
 
-        wire_begin(&hello, MESSAGE_HELLO, sizeof(hello), bus->next_serial++);
-        code = connection_send(bus, &hello.header, NULL, 0, deadline);
-        if (code == 0)
-                code = connection_await(bus, POLLIN, deadline);
-        if (code == 0)
-                code = connection_receive(bus);
-        if (code == -ENOTCONN && bus->packet->size) /* not its end, but something else */
-                return error_set(-EPROTO, "the broker sent nonsense");
-        if (code <= 0)
-                return code < 0 ? code : error_set(-EPROTO, "the broker said nothing");
         if (answer->type == MESSAGE_GOODBYE || answer->type == MESSAGE_REPLY) {
                 const struct message_goodbye *no = (const void *)answer;
 
@@ -178,37 +276,48 @@ static int greet(struct shmd *bus, uint64_t deadline)
         if (answer->type != MESSAGE_WELCOME)
                 return error_set(-EPROTO, "the broker answers HELLO with %s",
                                  wire_name(answer->type));
-        if (((const struct message_welcome *)answer)->version != PROTOCOL_VERSION)
+        if (welcome->version < PROTOCOL_MIN_VERSION || welcome->version > PROTOCOL_VERSION)
                 return error_set(-EPROTO,
                                  "the broker speaks version %u of the protocol, this library "
-                                 "version %u",
-                                 ((const struct message_welcome *)answer)->version,
-                                 PROTOCOL_VERSION);
-        if (bus->packet->n_fds != 1)
+                                 "versions %u to %u",
+                                 welcome->version, PROTOCOL_MIN_VERSION, PROTOCOL_VERSION);
+        if (bus->packet->n_fds != wire_n_fds(answer))
                 return error_set(-EMFILE, "no descriptor is free for the session's page");
+        /* Its descriptor stays: the reserve duplicates it. */
+        code = map_page(&bus->page, packet_take_fd(bus->packet, 0), PAGE_SIZE_SESSION,
+                        LAYOUT_MAGIC_PAGE);
+        if (code == 0 && bus->packet->n_fds > 1)
+                code = map_alive(bus, welcome->alive_offset);
+        if (code < 0)
+                return code;
+        bus->word = &((const struct session_page *)bus->page.base)->word;
+        bus->seen_word = 0;
+        reserve_renew(bus);
         return 0;
 }
 
-static int map_page(struct shmd *bus)
+/* HELLO and WELCOME: the one round trip in which requests are not yet possible. */
+static int greet(struct shmd *bus, uint64_t deadline)
 {
-        const struct session_page *page;
-        int fd = packet_take_fd(bus->packet, 0);
-        int code = segment_check(fd, PAGE_SIZE_SESSION, SEGMENT_ANY_OWNER);
+        struct message_hello hello = {.magic = PROTOCOL_MAGIC,
+                                      .version = PROTOCOL_VERSION,
+                                      .min_version = PROTOCOL_MIN_VERSION,
+                                      .flags = bus->hello_flags,
+                                      .connection = bus->id};
+        int code;
 
-        if (code == 0)
-                code = segment_map(&bus->page, fd, PAGE_SIZE_SESSION);
-        bus->page.fd = fd; /* owned; also what the reserve duplicates */
-        if (code < 0)
-                return code;
-        page = bus->page.base;
-        if (page->identity.magic != LAYOUT_MAGIC_PAGE || page->identity.version != LAYOUT_VERSION ||
-            page->identity.incompatible)
-                return error_set(-EPROTO,
-                                 "the broker's memory layout has version %u, this library's %u",
-                                 page->identity.version, LAYOUT_VERSION);
-        bus->word = &page->word;
-        bus->seen_word = 0;
-        return 0;
+        wire_begin(&hello, MESSAGE_HELLO, sizeof(hello), bus->next_serial++);
+        code = connection_send(bus, &hello.header, NULL, 0, deadline);
+        while (code == 0) {
+                code = connection_await(bus, POLLIN, deadline);
+                if (code == 0)
+                        code = connection_receive(bus);
+        }
+        if (code == -ENOTCONN && bus->packet->size) /* not its end, but something else */
+                return error_set(-EPROTO, "the broker sent nonsense");
+        if (code <= 0)
+                return code < 0 ? code : error_set(-EPROTO, "the broker said nothing");
+        return connection_welcomed(bus);
 }
 
 /* A word that a forked child reads as 0. */
@@ -239,7 +348,8 @@ static struct shmd *new_bus(void)
         bus->packet->n_fds = 0;
         bus->packet->size = 0;
         bus->socket = bus->pipe_write = -1;
-        bus->page = SEGMENT_NONE;
+        bus->page = bus->alive = SEGMENT_NONE;
+        bus->timer_fd = bus->directory_fd = -1;
         bus->id = random_id();
         bus->next_serial = 1;
         list_init(&bus->publishers);
@@ -250,7 +360,12 @@ static struct shmd *new_bus(void)
         list_init(&bus->bumped);
         list_init(&bus->events);
         list_init(&bus->missing);
+        list_init(&bus->spare_missing);
+        list_init(&bus->processes);
         list_init(&bus->ears);
+        list_init(&bus->watchers);
+        bus->may_close = true;
+        call_admit(&bus->handle, bus, bus);
         return bus;
 }
 
@@ -269,11 +384,15 @@ static int open_bus(struct shmd *bus, const struct shmd_connect_options *options
         int code;
 
         bus->spin_ns = options->spin_ns;
+        bus->on_broker = options->on_broker;
+        bus->user = options->user;
         code = waiting_init(bus, options->loop);
+        if (code == 0)
+                code = connection_store_missing(bus);
         if (code == 0)
                 code = make_guard(bus);
         if (code == 0)
-                code = bus->socket = connect_anywhere(options->socket, deadline);
+                code = bus->socket = connect_anywhere(bus, options->socket, deadline);
         if (code < 0)
                 return code;
         bus->is_connected = true;
@@ -282,19 +401,61 @@ static int open_bus(struct shmd *bus, const struct shmd_connect_options *options
         if (!can_reopen())
                 bus->hello_flags |= HELLO_NO_PROC;
         code = greet(bus, deadline);
-        if (code == 0)
-                code = map_page(bus);
         packet_close(bus->packet);
-        return code < 0 ? code : waiting_watch_socket(bus);
+        if (code == 0)
+                code = watching_socket(bus);
+        if (code < 0)
+                return code;
+        waiting_begin(bus);
+        bus->stage = STAGE_SETTLED;
+        return 0;
+}
+
+/* All of it, also when it is half open. */
+static void close_bus(struct shmd *bus)
+{
+        call_dismiss(&bus->handle);
+        bus->is_inherited = connection_is_inherited(bus);
+        bus->may_close = waiting_may_close(bus);
+        bus->is_closing = true;
+        list_for_each_safe (&bus->publishers, link)
+                shmd_publisher_close(list_entry(link, struct shmd_publisher, link));
+        list_for_each_safe (&bus->subscribers, link)
+                shmd_subscriber_close(list_entry(link, struct shmd_subscriber, link));
+        connection_forget_events(bus, NULL);
+        connection_drop_missing(bus);
+        list_for_each_safe (&bus->own_blocks, link) {
+                struct own_block *block = list_entry(link, struct own_block, link);
+
+                /* RELEASE: its rows were let go of before. Partner: member_has_ended(). */
+                if (!bus->is_inherited)
+                        store_release(&((struct block_header *)block->memory.base)->ended, 1);
+                list_remove(&block->link);
+                connection_close_memory(bus, &block->memory);
+                free(block);
+        }
+        reserve_shrink(bus, 0);
+        fd_close(&bus->pipe_write);
+        segment_close(&bus->page);
+        segment_close(&bus->alive);
+        if (bus->guard)
+                munmap(bus->guard, 4096);
+        bus->guard = NULL;
+        free(bus->packet);
+        bus->packet = NULL;
+        waiting_close(bus);
 }
 
 int shmd_connect(struct shmd **busp, const struct shmd_connect_options *options)
 {
         struct shmd_connect_options copy;
         struct shmd *bus;
-        int code = check_connect_options(&copy, options);
+        int code;
 
+        if (!busp)
+                return call_lacks("shmd_connect", "place for the connection");
         *busp = NULL;
+        code = check_connect_options(&copy, options);
         if (code < 0)
                 return code;
         bus = new_bus();
@@ -302,7 +463,7 @@ int shmd_connect(struct shmd **busp, const struct shmd_connect_options *options)
                 return error_system(-ENOMEM, "a connection");
         code = open_bus(bus, &copy);
         if (code < 0) {
-                shmd_close(bus);
+                close_bus(bus);
                 return code;
         }
         *busp = bus;
@@ -311,38 +472,18 @@ int shmd_connect(struct shmd **busp, const struct shmd_connect_options *options)
 
 void shmd_close(struct shmd *bus)
 {
-        if (!bus || bus->is_closing)
-                return;
-        if (bus->guard && !*bus->guard) {
-                /* A forked child: all but the descriptors is the parent's, the loop too. */
-                fd_close(&bus->socket);
-                fd_close(&bus->pipe_write);
-                return;
-        }
-        bus->is_closing = true;
-        list_for_each_safe (&bus->publishers, link)
-                shmd_publisher_close(list_entry(link, struct shmd_publisher, link));
-        list_for_each_safe (&bus->subscribers, link)
-                shmd_subscriber_close(list_entry(link, struct shmd_subscriber, link));
-        connection_forget_events(bus, NULL);
-        while (!list_empty(&bus->missing)) {
-                struct missing *missing = list_entry(bus->missing.next, struct missing, link);
+        CALL(call);
+        int code;
 
-                connection_found(bus, missing->which, missing->publisher, missing->subscription);
+        if (!bus)
+                return;
+        code = call_on_connection(&call, bus, bus);
+        if ((code < 0 && code != -ECHILD) || bus->is_closing)
+                return;
+        if (bus->is_dispatching || bus->n_lists) {
+                error_set(-EBUSY, "shmd_close: called from a callback, nothing was closed");
+                return;
         }
-        list_for_each_safe (&bus->own_blocks, link) {
-                struct own_block *block = list_entry(link, struct own_block, link);
-
-                list_remove(&block->link);
-                segment_close(&block->memory);
-                free(block);
-        }
-        connection_reserve(bus, 0);
-        fd_close(&bus->pipe_write);
-        segment_close(&bus->page);
-        if (bus->guard)
-                munmap(bus->guard, 4096);
-        free(bus->packet);
-        bus->packet = NULL;
-        waiting_close(bus);
+        call_ends_connection(&call);
+        close_bus(bus);
 }

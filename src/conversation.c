@@ -21,8 +21,13 @@
 #include "util.h"
 #include "wire.h"
 
-/* Descriptors that one introduction needs until it is digested. */
-#define FDS_IN_PASSING (PROTOCOL_FDS_MAX + 1)
+/* How long an answer is waited for at least, whatever the clock says. */
+#define GRACE_NS UINT64_C(100000000)
+/* So many signals in a row may interrupt that. */
+#define LATE_SIGNALS 1000
+
+/* A kernel that has no memory for a message is asked so often, in as many milliseconds. */
+#define TELL_TRIES 50
 
 /* ---- loss ------------------------------------------------------------------------------- */
 
@@ -68,90 +73,100 @@ int connection_lose(struct shmd *bus, const char *reason)
                 bus->is_connected = false; /* first: nothing is said to it any more */
                 shutdown(bus->socket, SHUT_RDWR);
                 packet_close(bus->packet);
-                connection_reserve(bus, 0);
+                reserve_release(bus, bus->n_reserve);
                 take_the_rest(bus);
-                waiting_drop_socket(bus);
+                reserve_refill(bus);
+                watching_drop_socket(bus);
+                resume_begin(bus);
         }
         return error_set(-ENOTCONN, "the broker is gone: %s", copy);
-}
-
-/* ---- descriptors kept free -------------------------------------------------------------- */
-
-static void release_reserve(struct shmd *bus, uint32_t n)
-{
-        for (; n && bus->n_reserve; n--)
-                fd_close(&bus->reserve[--bus->n_reserve]);
-}
-
-static void refill_reserve(struct shmd *bus)
-{
-        while (bus->n_reserve < bus->reserve_target) {
-                int fd = fcntl(bus->page.fd, F_DUPFD_CLOEXEC, 0);
-
-                if (fd < 0)
-                        return; /* an introduction that needs it will be asked for again */
-                bus->reserve[bus->n_reserve++] = fd;
-        }
-}
-
-int connection_reserve(struct shmd *bus, uint32_t n)
-{
-        int *grown;
-
-        if (!n) {
-                release_reserve(bus, bus->n_reserve);
-                free(bus->reserve);
-                bus->reserve = NULL;
-                bus->reserve_target = 0;
-                return 0;
-        }
-        n += FDS_IN_PASSING;
-        if (n <= bus->reserve_target)
-                return 0;
-        grown = realloc(bus->reserve, n * sizeof(int));
-        if (!grown)
-                return error_system(-ENOMEM, "descriptors for %u subscribers", n);
-        bus->reserve = grown;
-        bus->reserve_target = n;
-        refill_reserve(bus);
-        if (bus->n_reserve < n)
-                return error_set(-EMFILE,
-                                 "%u descriptors are needed for subscribers that may come, %u are "
-                                 "free: raise the limit (ulimit -n) or lower max_subscribers",
-                                 n, bus->n_reserve);
-        return 0;
 }
 
 /* ---- messages --------------------------------------------------------------------------- */
 
 void connection_tell(struct shmd *bus, const struct message *message)
 {
-        int code;
+        int code, tries = 0;
 
         if (!bus->is_connected)
                 return;
         /* Many that leave at once fill the queue faster than it is read. */
-        code = connection_send(bus, message, NULL, 0, now_ns() + REPLY_TIMEOUT_NS);
+        while ((code = connection_send(bus, message, NULL, 0, now_ns() + REPLY_TIMEOUT_NS)) ==
+                       -ENOBUFS ||
+               code == -ENOMEM) {
+                if (++tries == TELL_TRIES)
+                        break;
+                poll(NULL, 0, 1);
+        }
         if (code < 0 && bus->is_connected)
                 connection_lose(bus, strerrordesc_np(-code));
 }
 
+int connection_store_missing(struct shmd *bus)
+{
+        while (bus->n_spare_missing < PROTOCOL_CREDIT) {
+                struct missing *missing = calloc(1, sizeof(*missing));
+
+                if (!missing)
+                        return error_system(-ENOMEM, "a connection");
+                list_append(&bus->spare_missing, &missing->link);
+                bus->n_spare_missing++;
+        }
+        return 0;
+}
+
+void connection_drop_missing(struct shmd *bus)
+{
+        struct list *lists[] = {&bus->missing, &bus->spare_missing};
+
+        for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+                list_for_each_safe (lists[i], link) {
+                        struct missing *missing = list_entry(link, struct missing, link);
+
+                        list_remove(&missing->link);
+                        free(missing);
+                }
+}
+
+void connection_leave(struct shmd *bus, struct opening *opening, enum message_type type,
+                      uint64_t id)
+{
+        struct message_leave leave = {.id = id};
+
+        /* Whether it knows of it is decided by an answer that is on its way. */
+        if (opening->serial)
+                resume_wait(bus, now_ns() + REPLY_TIMEOUT_NS);
+        if (!opening->is_told || opening->is_stranded)
+                return;
+        wire_begin(&leave, type, sizeof(leave), 0);
+        connection_tell(bus, &leave.header);
+}
+
+/* All but as many as could not be noted if they were lost: the broker sends no more than
+ * PROTOCOL_CREDIT ahead. */
 static void acknowledge(struct shmd *bus)
 {
         struct message_acknowledge message = {.count = bus->owed};
+        uint32_t n_lacking;
 
-        if (!bus->owed || !bus->is_connected)
+        if (!bus->owed || !bus->is_connected || bus->stage < STAGE_RESUMING)
                 return;
+        connection_store_missing(bus);
+        n_lacking = PROTOCOL_CREDIT - bus->n_spare_missing;
+        if (message.count <= n_lacking)
+                return;
+        message.count -= n_lacking;
         wire_begin(&message, MESSAGE_ACKNOWLEDGE, sizeof(message), 0);
         if (socket_send(bus->socket, &message, sizeof(message), NULL, 0) == 0)
-                bus->owed = 0;
+                bus->owed -= message.count;
 }
 
 static void ask_again(struct shmd *bus, const struct missing *missing)
 {
         struct message_reintroduce again = {.which = missing->which,
                                             .publisher = missing->publisher,
-                                            .subscription = missing->subscription};
+                                            .subscription = missing->subscription,
+                                            .pid = missing->pid};
 
         wire_begin(&again, MESSAGE_REINTRODUCE, sizeof(again), 0);
         /* What can't be sent now is asked for the next time; that the broker is gone is found by
@@ -172,18 +187,19 @@ static struct missing *find_missing(struct shmd *bus, uint32_t which, uint64_t p
         return NULL;
 }
 
-bool connection_miss(struct shmd *bus, uint32_t which, uint64_t publisher, uint64_t subscription)
+bool connection_miss(struct shmd *bus, const struct missing *what)
 {
-        struct missing *missing = find_missing(bus, which, publisher, subscription);
+        struct missing *missing =
+                find_missing(bus, what->which, what->publisher, what->subscription);
 
         if (missing)
                 return false;
-        missing = calloc(1, sizeof(*missing));
-        if (!missing)
-                return true; /* whoever waits for it waits for ever: that is safe */
-        missing->which = which;
-        missing->publisher = publisher;
-        missing->subscription = subscription;
+        if (list_empty(&bus->spare_missing)) /* the broker does not wait for acknowledgements */
+                return true;                 /* whoever waits for it waits for ever: that is safe */
+        missing = list_entry(bus->spare_missing.next, struct missing, link);
+        list_remove(&missing->link);
+        bus->n_spare_missing--;
+        *missing = *what;
         list_append(&bus->missing, &missing->link);
         return true;
 }
@@ -195,7 +211,8 @@ bool connection_found(struct shmd *bus, uint32_t which, uint64_t publisher, uint
         if (!missing)
                 return false;
         list_remove(&missing->link);
-        free(missing);
+        list_append(&bus->spare_missing, &missing->link);
+        bus->n_spare_missing++;
         return true;
 }
 
@@ -210,7 +227,7 @@ static void ask_for_missing(struct shmd *bus)
         if (now - bus->asked_ns < ASK_AGAIN_NS)
                 return;
         bus->asked_ns = now;
-        if (!bus->is_connected)
+        if (bus->stage != STAGE_SETTLED)
                 return;
         list_for_each (&bus->missing, link)
                 ask_again(bus, list_entry(link, struct missing, link));
@@ -220,7 +237,14 @@ static void ask_for_missing(struct shmd *bus)
 static int take_message(struct shmd *bus, struct packet *packet)
 {
         const struct message *message = &packet->header;
+        int code;
 
+        if (message->serial && bus->stage != STAGE_SETTLED)
+                return resume_answer(bus);
+        if (message->serial)
+                return abandoned_answered(bus, message)
+                               ? 0
+                               : connection_lose(bus, "it answered what was not asked");
         switch (message->type) {
         case MESSAGE_SUBSCRIBER_ADDED:
                 bus->owed++;
@@ -237,8 +261,16 @@ static int take_message(struct shmd *bus, struct packet *packet)
         case MESSAGE_PUBLISHER_REFUSED:
                 subscriber_gone(bus, (const void *)message);
                 return 0;
+        case MESSAGE_PEER_BACK:
+                if (((const struct message_pair *)message)->which == REINTRODUCE_SUBSCRIBER)
+                        publisher_peer_back(bus, (const void *)message);
+                else
+                        subscriber_peer_back(bus, (const void *)message);
+                return 0;
         case MESSAGE_GOODBYE:
-                return connection_lose(bus, ((const struct message_goodbye *)message)->text);
+                code = connection_lose(bus, ((const struct message_goodbye *)message)->text);
+                resume_refused(bus);
+                return code;
         default:
                 return connection_lose(bus, "it sent a message out of turn");
         }
@@ -252,10 +284,10 @@ int connection_receive(struct shmd *bus)
 
         if (!bus->is_connected)
                 return error_set(-ENOTCONN, "the broker is gone");
-        release_reserve(bus, bus->n_reserve ? FDS_IN_PASSING : 0);
+        reserve_release(bus, bus->n_reserve ? FDS_IN_PASSING : 0);
         code = socket_receive(bus->socket, packet);
         if (code == -EAGAIN) {
-                refill_reserve(bus);
+                reserve_refill(bus);
                 return 0;
         }
         /* ECONNRESET may come before messages that are still queued: the broker closed with ours
@@ -274,10 +306,20 @@ int connection_receive(struct shmd *bus)
         return 1;
 }
 
+void connection_care(struct shmd *bus)
+{
+        if (bus->stage != STAGE_SETTLED || !connection_seems_alive(bus)) {
+                connection_intake(bus);
+                waiting_tidy(bus);
+        }
+        orphans_look(bus, false);
+}
+
 int connection_intake(struct shmd *bus)
 {
         int code = 0;
 
+        resume_attempt(bus, false);
         if (!bus->is_connected)
                 return -ENOTCONN;
         /*
@@ -294,10 +336,12 @@ int connection_intake(struct shmd *bus)
                         break;
                 code = take_message(bus, bus->packet);
                 packet_close(bus->packet);
-                refill_reserve(bus);
+                reserve_refill(bus);
         }
         acknowledge(bus);
         ask_for_missing(bus);
+        if (code == 0)
+                code = resume_push(bus);
         list_for_each (&bus->publishers, link)
                 publisher_allow_asym(list_entry(link, struct shmd_publisher, link),
                                      !(bus->seen_word & SESSION_NO_ASYM));
@@ -310,18 +354,27 @@ int connection_intake(struct shmd *bus)
 int connection_await(const struct shmd *bus, short events, uint64_t deadline)
 {
         struct pollfd entry = {.fd = bus->socket, .events = events};
+        unsigned n_late = 0;
 
         for (;;) {
-                uint64_t now = now_ns();
+                uint64_t now = now_ns(), left = now < deadline ? deadline - now : 0;
                 int ready;
 
-                if (now >= deadline)
-                        return error_set(-ETIMEDOUT, "the broker does not answer");
-                ready = poll(&entry, 1, (int)((deadline - now) / 1000000) + 1);
+                /* A clock that jumps, as it may when a virtual machine goes on, must neither end
+                 * the conversation nor keep it waiting: the kernel counts, and what is there is
+                 * seen, however late. */
+                left = left < GRACE_NS ? GRACE_NS : left;
+                left = left > REPLY_TIMEOUT_NS ? REPLY_TIMEOUT_NS : left;
+                ready = poll(&entry, 1, (int)(left / 1000000));
                 if (ready > 0)
                         return 0;
-                if (ready < 0 && errno != EINTR)
+                if (ready == 0)
+                        return error_set(-ETIMEDOUT, "the broker does not answer");
+                if (errno != EINTR)
                         return error_system(-errno, "poll");
+                if (now >= deadline && ++n_late == LATE_SIGNALS)
+                        return error_set(-ETIMEDOUT,
+                                         "the broker does not answer, and signals come");
         }
 }
 
@@ -405,16 +458,20 @@ static int take_answer(struct shmd *bus, uint64_t serial, struct listing_sink *s
         return connection_lose(bus, "it sent a message out of turn");
 }
 
-int connection_request(struct shmd *bus, struct message *message, const int *fds, unsigned n_fds,
-                       struct listing_sink *sink, uint32_t *flags)
+/* Asks once, and takes in what comes before the reply. */
+static int ask(struct shmd *bus, struct message *message, const int *fds, unsigned n_fds,
+               struct listing_sink *sink, uint32_t *flags, uint64_t deadline)
 {
-        uint64_t deadline = now_ns() + REPLY_TIMEOUT_NS;
-        int code;
+        int code = resume_wait(bus, deadline);
 
-        if (!bus->is_connected)
-                return error_set(-ENOTCONN, "the broker is gone");
+        if (code == 0)
+                code = abandoned_await(bus, deadline);
+        if (code < 0)
+                return code;
         message->serial = bus->next_serial++;
         code = connection_send(bus, message, fds, n_fds, deadline);
+        if (code < 0)
+                return code;
         while (code == 0) {
                 code = connection_receive(bus);
                 if (code == 0) {
@@ -423,12 +480,31 @@ int connection_request(struct shmd *bus, struct message *message, const int *fds
                 } else if (code > 0) {
                         code = take_answer(bus, message->serial, sink, flags);
                         packet_close(bus->packet);
-                        refill_reserve(bus);
+                        reserve_refill(bus);
                 }
         }
         acknowledge(bus);
-        if (code == -ETIMEDOUT) /* a late reply would confuse the next request */
-                connection_lose(bus, "it does not answer");
+        if (code == -ETIMEDOUT)
+                abandoned_begin(bus, message);
+        return code;
+}
+
+int connection_request(struct shmd *bus, struct message *message, const int *fds, unsigned n_fds,
+                       struct listing_sink *sink, uint32_t *flags)
+{
+        uint64_t deadline = now_ns() + REPLY_TIMEOUT_NS;
+        struct listing_sink before = {.n_records = 0};
+        int code;
+
+        if (sink)
+                before = *sink;
+        code = ask(bus, message, fds, n_fds, sink, flags, deadline);
+        if (code < 0 && bus->stage == STAGE_AWAY) {
+                /* It is found to be gone just now. Perhaps there is another. */
+                if (sink)
+                        *sink = before;
+                code = ask(bus, message, fds, n_fds, sink, flags, deadline);
+        }
         if (code < 0 && !bus->is_connected && code != -ETIMEDOUT)
                 code = -ENOTCONN;
         return code < 0 ? code : 0;
@@ -440,12 +516,14 @@ int shmd_list(struct shmd *bus, shmd_list_callback callback, void *user)
         struct listing_sink sink = {.n_records = 0};
         struct message_list message = {.skip = 0};
         uint32_t flags = 0;
-        int code = connection_guard(bus);
+        CALL(call);
+        int code;
 
+        if (!bus || !callback)
+                return call_lacks("shmd_list", bus ? "callback" : "connection");
+        code = call_on_connection(&call, bus, bus);
         if (code < 0)
                 return code;
-        if (!callback)
-                return error_set(-EINVAL, "no callback given");
         sink.listings = listings = calloc(PROTOCOL_LIST_RECORDS, sizeof(*listings));
         if (!listings)
                 return error_system(-ENOMEM, "a list");
@@ -456,8 +534,10 @@ int shmd_list(struct shmd *bus, shmd_list_callback callback, void *user)
                 message.skip = sink.n_records;
                 code = connection_request(bus, &message.header, NULL, 0, &sink, &flags);
                 /* Only now: the callback may ask the broker, or take what it says, itself. */
+                bus->n_lists++;
                 for (uint32_t i = 0; code == 0 && i < sink.n_listings; i++)
                         tell_listing(&listings[i], callback, user);
+                bus->n_lists--;
         } while (code == 0 && (flags & REPLY_MORE));
         return code;
 }

@@ -23,7 +23,9 @@
 
 /* Commits without a moved board before a publisher stops to fence: with fewer, subscribers that
  * sleep between bursts would pay for membarrier again and again. */
-#define QUIET_COMMITS 1000
+#ifndef QUIET_COMMITS
+#define QUIET_COMMITS 1000 /* fewer only in tests that look at each store of a publisher */
+#endif
 
 bool doorbell_without_nosignal;
 
@@ -120,15 +122,15 @@ static bool write_nosignal(int fd, const struct offset_frame *frame, int *code)
 
         if (doorbell_without_nosignal || load_relaxed(&is_missing))
                 return false;
-        if (pwritev2(fd, &vector, 1, -1, RWF_NOSIGNAL) >= 0) {
-                *code = 0;
+        do {
+                *code = pwritev2(fd, &vector, 1, -1, RWF_NOSIGNAL) < 0 ? -errno : 0;
+        } while (*code == -EINTR);
+        if (*code == 0)
                 return true;
-        }
-        if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) {
+        if (*code == -EOPNOTSUPP || *code == -ENOSYS || *code == -EINVAL) {
                 store_relaxed(&is_missing, 1);
                 return false;
         }
-        *code = -errno;
         return true;
 }
 
@@ -144,7 +146,9 @@ static int write_masked(int fd, const struct offset_frame *frame)
         sigpending(&pending);
         was_pending = sigismember(&pending, SIGPIPE);
         pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-        code = write(fd, frame, sizeof(*frame)) < 0 ? -errno : 0;
+        do {
+                code = write(fd, frame, sizeof(*frame)) < 0 ? -errno : 0;
+        } while (code == -EINTR);
         if (code == -EPIPE && !was_pending) {
                 struct timespec now = {0, 0};
 
@@ -155,22 +159,33 @@ static int write_masked(int fd, const struct offset_frame *frame)
         return code;
 }
 
-static void write_frame(struct channel *channel, const struct offset_frame *frame)
+static int send_frame(int fd, const struct offset_frame *frame)
+{
+        int code;
+
+        do {
+                code = send(fd, frame, sizeof(*frame), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno
+                                                                                        : 0;
+        } while (code == -EINTR);
+        return code;
+}
+
+/* False: the kernel had no memory for it, so it has to be written again. */
+static bool write_frame(struct channel *channel, const struct offset_frame *frame)
 {
         int code;
 
         if (channel->fd < 0)
-                return;
+                return true;
         if (channel->is_socket)
-                code = send(channel->fd, frame, sizeof(*frame), MSG_NOSIGNAL | MSG_DONTWAIT) < 0
-                               ? -errno
-                               : 0;
+                code = send_frame(channel->fd, frame);
         else if (!write_nosignal(channel->fd, frame, &code))
                 code = write_masked(channel->fd, frame);
         /* Full: it has frames enough to wake up by. Broken: it is dead, and the broker will say so;
          * until then there is nobody to wake. */
         if (code == -EPIPE || code == -ECONNRESET)
                 fd_close(&channel->fd);
+        return code != -ENOMEM && code != -ENOBUFS;
 }
 
 /* P4 for one member. */
@@ -185,8 +200,10 @@ static void ring_member(struct doorbell *doorbell, struct member *member, uint64
 
         if (armed % 2 == 0 || armed == member->answered || member->is_leaving)
                 return;
-        member->answered = armed;
-        write_frame(member->channel, &frame);
+        if (write_frame(member->channel, &frame))
+                member->answered = armed;
+        else
+                member->board->seen--; /* the next publish finds it moved, and tries again */
 }
 
 /* P3 and P4. True if a board had moved. */
@@ -231,7 +248,7 @@ static void go_asym(struct doorbell *doorbell, uint64_t chunk_offset, uint64_t s
                 set_mode(doorbell, false);
 }
 
-void doorbell_after_commit(struct doorbell *doorbell, uint64_t chunk_offset, uint64_t sequence)
+bool doorbell_after_commit(struct doorbell *doorbell, uint64_t chunk_offset, uint64_t sequence)
 {
         if (doorbell->is_asym)
                 fence_compiler(); /* P2 is done by who arms, with membarrier (A3) */
@@ -241,9 +258,11 @@ void doorbell_after_commit(struct doorbell *doorbell, uint64_t chunk_offset, uin
                 if (doorbell->is_asym)
                         set_mode(doorbell, false);
                 doorbell->quiet = 0;
-        } else if (!doorbell->is_asym && doorbell->may_asym && ++doorbell->quiet >= QUIET_COMMITS) {
-                go_asym(doorbell, chunk_offset, sequence);
+                return true;
         }
+        if (!doorbell->is_asym && doorbell->may_asym && ++doorbell->quiet >= QUIET_COMMITS)
+                go_asym(doorbell, chunk_offset, sequence);
+        return false;
 }
 
 void doorbell_allow_asym(struct doorbell *doorbell, bool allowed, uint64_t sequence)
@@ -279,6 +298,16 @@ int doorbell_attach(struct doorbell *doorbell, struct member *member, uint64_t n
         fence_seq_cst();
         ring_member(doorbell, member, 0, next - 1);
         return 0;
+}
+
+void doorbell_move(struct doorbell *doorbell, struct member *member, struct watched_board *board,
+                   uint64_t next)
+{
+        doorbell_unwatch(member->board);
+        member->board = board;
+        /* As in doorbell_attach(): the new board's counter was read before. */
+        fence_seq_cst();
+        ring_member(doorbell, member, 0, next - 1);
 }
 
 void doorbell_detach(struct doorbell *doorbell, struct member *member)

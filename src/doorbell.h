@@ -74,8 +74,13 @@ struct member {
         uint64_t answered; /* the armed value that the last frame was for */
         struct watched_board *board;
         struct channel *channel;
-        struct block *block; /* where row and armed word are */
-        bool is_leaving;     /* removed, but may still hold */
+        struct block *block;       /* where row and armed word are */
+        struct event *come, *gone; /* to be told */
+        struct peer_process *process;
+        uint64_t start;     /* as its introduction said */
+        bool is_leaving;    /* removed, but may still hold */
+        bool is_orphan;     /* known from a broker that is no more; the next has not named it yet */
+        bool no_membarrier; /* it goes to sleep without a fence in this process */
 };
 
 struct doorbell {
@@ -101,6 +106,11 @@ void doorbell_unwatch(struct watched_board *board);
 int doorbell_attach(struct doorbell *doorbell, struct member *member, uint64_t next);
 void doorbell_detach(struct doorbell *doorbell, struct member *member);
 
+/* Moves a member to another board, which is watched already, and from where it may have armed
+ * before. The old one is let go of. */
+void doorbell_move(struct doorbell *doorbell, struct member *member, struct watched_board *board,
+                   uint64_t next);
+
 /* Whether any board has moved since its members were last scanned. */
 static inline bool doorbell_has_moved(const struct doorbell *doorbell)
 {
@@ -123,8 +133,9 @@ static inline bool doorbell_is_quiet(const struct doorbell *doorbell)
         return doorbell->is_asym && !doorbell_has_moved(doorbell);
 }
 
-/* After a commit: rings for whoever sleeps. `chunk_offset` and `sequence` go into the frames. */
-void doorbell_after_commit(struct doorbell *doorbell, uint64_t chunk_offset, uint64_t sequence);
+/* After a commit: rings for whoever sleeps. `chunk_offset` and `sequence` go into the frames.
+ * Whether somebody has gone to sleep since the last one. */
+bool doorbell_after_commit(struct doorbell *doorbell, uint64_t chunk_offset, uint64_t sequence);
 
 /* Allows or forbids the asymmetric mode. Forbidding fences and looks once more. */
 void doorbell_allow_asym(struct doorbell *doorbell, bool allowed, uint64_t sequence);

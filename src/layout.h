@@ -3,13 +3,14 @@
  * layout.h - every byte of shared memory, and who writes it. docs/layout.md is its document;
  * whoever changes one changes the other and LAYOUT_VERSION in the same commit.
  *
- * There are four kinds of memory, each an anonymous file (memfd) of its own:
+ * There are five kinds of memory, each an anonymous file (memfd) of its own:
  *
  *   segment   made and written by one publisher; read by the service's subscribers and the broker
  *   block     made and written by one connection; read by the publishers it subscribes to
  *   board     made by the broker; written by one user's subscribers of one service; read by its
  *             publishers
  *   page      made and written by the broker; read by one connection
+ *   alive     made by the broker, written by it and its kernel; read by all connections
  *
  * Whoever did not write a word does not trust it: it is loaded once, bounded against the geometry
  * that came with the broker's introduction (never against a copy inside the memory itself), then
@@ -27,6 +28,7 @@
 #define LAYOUT_MAGIC_SEGMENT UINT64_C(0x31676573646d6873) /* "shmdseg1" */
 #define LAYOUT_MAGIC_BLOCK   UINT64_C(0x316b6c62646d6873) /* "shmdblk1" */
 #define LAYOUT_MAGIC_PAGE    UINT64_C(0x31676170646d6873) /* "shmdpag1" */
+#define LAYOUT_MAGIC_ALIVE   UINT64_C(0x31766c61646d6873) /* "shmdalv1" */
 
 #define LAYOUT_LINE 128u
 
@@ -72,7 +74,8 @@ struct segment_header {
         /* line 1 - written by the publisher when its fence mode changes, read by subscribers that
          * go to sleep */
         uint64_t fence_mode;
-        uint64_t unused_1[15];
+        uint64_t ended; /* 1: the publisher has closed; nothing comes any more */
+        uint64_t unused_1[14];
 };
 _Static_assert(offsetof(struct segment_header, fence_mode) == LAYOUT_LINE, "a line of its own");
 _Static_assert(sizeof(struct segment_header) == 2 * LAYOUT_LINE, "part of the layout");
@@ -125,7 +128,8 @@ struct block_header {
         /* line 1 - written by the connection when it goes to sleep and wakes, read by publishers.
          * Odd: it sleeps or is about to, and wants one frame; each arming has a new value. */
         uint64_t armed;
-        uint64_t unused_1[15];
+        uint64_t ended; /* 1: the connection has closed; it takes and holds nothing any more */
+        uint64_t unused_1[14];
 };
 _Static_assert(offsetof(struct block_header, armed) == LAYOUT_LINE, "a line of its own");
 _Static_assert(sizeof(struct block_header) == 2 * LAYOUT_LINE, "part of the layout");
@@ -160,6 +164,23 @@ struct session_page {
         uint64_t unused_1[15];
 };
 _Static_assert(offsetof(struct session_page, word) == LAYOUT_LINE, "a line of its own");
+
+/*
+ * The broker-alive page: one for all sessions. Its lock is a robust one of the C library, held by
+ * the thread that runs the broker's loop; the kernel marks its word when that thread ends, however
+ * it does. Where the word is in the lock depends on the C library, so WELCOME says it. Readers look
+ * at this word only.
+ */
+#define PAGE_SIZE_ALIVE    4096u
+#define LAYOUT_ALIVE_OWNER UINT32_C(0x3fffffff) /* of the word; 0: nobody holds the lock */
+struct alive_page {
+        /* line 0 - written once by the broker */
+        struct layout_identity identity; /* owner: 0 */
+        uint64_t unused_0[11];
+        /* line 1 - written by the broker and its kernel, read by clients now and then */
+        uint64_t lock[16];
+};
+_Static_assert(offsetof(struct alive_page, lock) == LAYOUT_LINE, "a line of its own");
 
 /* A subscriber that can't call membarrier(2) reads from one of the connection's publishers. */
 #define SESSION_NO_ASYM (UINT64_C(1) << 63)

@@ -9,7 +9,9 @@
  *          |            +-----------------------------------------------------------------+
  *          +-- no descriptor, no memory: missing, asked for again
  *
- * A member that is leaving is not rung for any more, but what it holds counts until the end.
+ * A member that is leaving is not rung for any more, but what it holds counts until the end. When
+ * the broker has died, members are orphans (peers.c) until the next one names them: by PEER_BACK if
+ * the member knows this publisher too, else by SUBSCRIBER_ADDED, which moves it to a new board.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,6 +20,7 @@
 #include "connection.h"
 #include "error.h"
 #include "util.h"
+#include "wire.h"
 
 static struct channel *use_channel(struct shmd *bus, uint64_t id, uint32_t kind, int fd)
 {
@@ -78,6 +81,7 @@ static struct block *use_block(struct shmd *bus, uint64_t connection, uint32_t i
         }
         block->connection = connection;
         block->index = index;
+        block->inode = segment_inode(fd);
         block->references = 1;
         list_append(&bus->blocks, &block->link);
         return block;
@@ -104,12 +108,22 @@ static bool is_in_order(const struct block *block)
 /* What is looked at in place of a block that is not in order: nothing is held, nobody sleeps. */
 static const uint64_t nothing;
 
-void member_free(struct member *member)
+static void member_free(struct member *member)
 {
+        free(member->come);
+        free(member->gone);
         doorbell_unwatch(member->board);
         drop_channel(member->channel);
         drop_block(member->block);
+        process_drop(member->process);
         free(member);
+}
+
+void publisher_member_free(struct shmd_publisher *publisher, struct member *member)
+{
+        orphan_member_named(publisher->bus, member);
+        publisher->n_no_membarrier -= member->no_membarrier;
+        member_free(member);
 }
 
 static struct shmd_publisher *find_publisher(struct shmd *bus, uint64_t id)
@@ -131,6 +145,15 @@ static struct member *find_member(const struct shmd_publisher *publisher, uint64
         return NULL;
 }
 
+/* What is to be told of its coming and going. False: no memory. */
+static bool make_events(struct shmd_publisher *publisher, struct member *member)
+{
+        return (member->come || connection_event_new(&member->come, publisher,
+                                                     publisher->on_subscriber, publisher->user)) &&
+               (member->gone || connection_event_new(&member->gone, publisher,
+                                                     publisher->on_subscriber, publisher->user));
+}
+
 /* Maps and attaches what an introduction brought. False: not enough memory or descriptors. */
 static bool attach(struct shmd_publisher *publisher, const struct message_subscriber_added *added,
                    struct packet *packet)
@@ -146,7 +169,11 @@ static bool attach(struct shmd_publisher *publisher, const struct message_subscr
         member->block = use_block(bus, added->connection, added->block, packet->fds[0]);
         member->channel =
                 use_channel(bus, added->channel, added->channel_kind, packet_take_fd(packet, 2));
-        if (!member->board || !member->block || !member->channel) {
+        member->process = process_use(bus, added->connection, packet_take_fd(packet, 3));
+        member->start = added->start;
+        member->no_membarrier = added->flags & SUBSCRIBER_NO_MEMBARRIER;
+        if (!member->board || !member->block || !member->channel ||
+            !make_events(publisher, member)) {
                 member_free(member);
                 return false;
         }
@@ -165,6 +192,33 @@ static bool attach(struct shmd_publisher *publisher, const struct message_subscr
                 member_free(member);
                 return false;
         }
+        publisher->n_no_membarrier += member->no_membarrier;
+        return true;
+}
+
+/* A broker introduces one who is known from another's time: it is rung for by the new board and
+ * channel from now on. Its row is where it was. False: not enough memory or descriptors. */
+static bool move(struct shmd_publisher *publisher, struct member *member,
+                 const struct message_subscriber_added *added, struct packet *packet)
+{
+        struct watched_board *board;
+        struct channel *channel;
+
+        /* Another's memory with its id: whoever that is, it isn't known, and not looked after. */
+        if (segment_inode(packet->fds[0]) != member->block->inode)
+                return true;
+        /* The board before the armed word: see doorbell_attach(). */
+        board = doorbell_watch(&publisher->doorbell, added->board, packet->fds[1]);
+        channel = use_channel(publisher->bus, added->channel, added->channel_kind,
+                              packet_take_fd(packet, 2));
+        if (!board || !channel || !make_events(publisher, member)) {
+                doorbell_unwatch(board);
+                drop_channel(channel);
+                return false;
+        }
+        drop_channel(member->channel);
+        member->channel = channel;
+        doorbell_move(&publisher->doorbell, member, board, publisher->ring.next);
         return true;
 }
 
@@ -175,19 +229,46 @@ void publisher_added(struct shmd *bus, const struct message_subscriber_added *ad
         uint64_t id = added->peer.id;
         struct member *member;
 
-        if (!publisher || find_member(publisher, id)) /* closed meanwhile, or known */
+        if (!publisher) /* closed meanwhile */
                 return;
-        if (packet->fds_truncated || !attach(publisher, added, packet)) {
-                if (connection_miss(bus, REINTRODUCE_SUBSCRIBER, publisher->id, id))
+        member = find_member(publisher, id);
+        if (packet->fds_truncated || (member ? !move(publisher, member, added, packet)
+                                             : !attach(publisher, added, packet))) {
+                if (connection_miss(bus, &(struct missing){.which = REINTRODUCE_SUBSCRIBER,
+                                                           .publisher = publisher->id,
+                                                           .subscription = id,
+                                                           .connection = added->connection,
+                                                           .start = added->start,
+                                                           .pid = added->peer.pid}))
                         publisher->n_missing++;
                 return;
         }
         if (connection_found(bus, REINTRODUCE_SUBSCRIBER, publisher->id, id))
                 publisher->n_missing--;
+        if (member && !member->is_leaving) {
+                orphan_member_named(bus, member);
+                return;
+        }
         publisher->n_subscribers++;
         member = find_member(publisher, id);
-        connection_event(bus, publisher, publisher->on_subscriber, publisher->user, &member->peer,
-                         1);
+        member->is_leaving = false;
+        orphan_member_named(bus, member);
+        connection_event(bus, &member->come, &member->peer, 1);
+}
+
+static void note_leaving(struct shmd_publisher *publisher, struct member *member)
+{
+        if (member->is_leaving)
+                return;
+        member->is_leaving = true;
+        publisher->n_subscribers--;
+        connection_event(publisher->bus, &member->gone, &member->peer, 0);
+}
+
+static void let_go(struct shmd_publisher *publisher, struct member *member)
+{
+        doorbell_detach(&publisher->doorbell, member);
+        publisher_member_free(publisher, member);
 }
 
 void publisher_removed(struct shmd *bus, const struct message_subscriber_removed *removed)
@@ -203,20 +284,37 @@ void publisher_removed(struct shmd *bus, const struct message_subscriber_removed
         member = find_member(publisher, removed->subscription);
         if (!member)
                 return;
-        if (!member->is_leaving) {
-                member->is_leaving = true;
-                publisher->n_subscribers--;
-                connection_event(bus, publisher, publisher->on_subscriber, publisher->user,
-                                 &member->peer, 0);
-        }
-        if (!removed->final)
+        note_leaving(publisher, member);
+        if (removed->final)
+                let_go(publisher, member);
+}
+
+void publisher_peer_back(struct shmd *bus, const struct message_pair *back)
+{
+        struct shmd_publisher *publisher = find_publisher(bus, back->publisher);
+        struct member *member = publisher ? find_member(publisher, back->subscription) : NULL;
+
+        if (member)
+                orphan_member_named(bus, member);
+}
+
+void publisher_forget(struct shmd_publisher *publisher, struct member *member)
+{
+        struct message_pair forgotten = {.publisher = publisher->id,
+                                         .subscription = member->peer.id};
+
+        note_leaving(publisher, member);
+        let_go(publisher, member);
+        if (!publisher->opening.is_told)
                 return;
-        doorbell_detach(&publisher->doorbell, member);
-        member_free(member);
+        wire_begin(&forgotten, MESSAGE_FORGOTTEN, sizeof(forgotten), 0);
+        /* What the socket doesn't take now keeps a seat until somebody wants it. */
+        socket_send(publisher->bus->socket, &forgotten, sizeof(forgotten), NULL, 0);
 }
 
 void publisher_allow_asym(struct shmd_publisher *publisher, bool allowed)
 {
-        doorbell_allow_asym(&publisher->doorbell, allowed && publisher->wants_asym,
+        doorbell_allow_asym(&publisher->doorbell,
+                            allowed && publisher->wants_asym && !publisher->n_no_membarrier,
                             publisher->ring.next - 1);
 }

@@ -137,15 +137,29 @@ static int make_segment(struct shmd_publisher *publisher, const struct ring_geom
         return 0;
 }
 
+/* For how many introductions at once descriptors are kept free. */
+static uint32_t most_seats(const struct shmd *bus)
+{
+        uint32_t most = 0;
+
+        list_for_each (&bus->publishers, link) {
+                uint32_t seats = list_entry(link, struct shmd_publisher, link)->max_subscribers;
+
+                most = seats > most ? seats : most;
+        }
+        return most;
+}
+
 static void free_publisher(struct shmd_publisher *publisher)
 {
         struct doorbell *doorbell = &publisher->doorbell;
 
+        call_dismiss(&publisher->handle);
         while (doorbell->n_members) {
                 struct member *member = doorbell->members[0];
 
                 doorbell_detach(doorbell, member);
-                member_free(member);
+                publisher_member_free(publisher, member);
         }
         list_for_each_safe (&publisher->bus->missing, link) {
                 struct missing *missing = list_entry(link, struct missing, link);
@@ -156,7 +170,9 @@ static void free_publisher(struct shmd_publisher *publisher)
         }
         connection_forget_events(publisher->bus, publisher);
         list_remove(&publisher->link);
-        segment_close(&publisher->memory);
+        reserve_shrink(publisher->bus, most_seats(publisher->bus));
+        connection_close_memory(publisher->bus, &publisher->memory);
+        free(publisher->opening.message);
         free(publisher->scratch);
         free(publisher);
 }
@@ -166,7 +182,8 @@ static int advertise(struct shmd_publisher *publisher, struct message_advertise 
                      const struct shmd_publisher_options *options)
 {
         struct shmd *bus = publisher->bus;
-        int code = connection_reserve(bus, options->max_subscribers);
+        /* Each may need a wake channel and a pidfd. */
+        int code = reserve_grow(bus, 2 * options->max_subscribers);
 
         if (code < 0)
                 return error_prefix(code, "service %s", publisher->service);
@@ -178,11 +195,13 @@ static int advertise(struct shmd_publisher *publisher, struct message_advertise 
         message->max_subscribers = options->max_subscribers;
         message->holds = options->holds;
         memcpy(message->service, publisher->service, sizeof(message->service));
+        code = opening_keep(&publisher->opening, &message->header);
+        if (code < 0)
+                return code;
         /* Listed before it asks: the answer begins with introductions. */
         list_append(&bus->publishers, &publisher->link);
         code = connection_request(bus, &message->header, &publisher->memory.fd, 1, NULL, NULL);
-        if (code == 0)
-                fd_close(&publisher->memory.fd); /* the mapping is enough */
+        publisher->opening.is_open = publisher->opening.is_told = code == 0;
         return code;
 }
 
@@ -201,6 +220,7 @@ static int open_publisher(struct shmd_publisher **out, struct shmd *bus, const c
         if (!publisher)
                 return error_system(-ENOMEM, "service %s", service);
         publisher->bus = bus;
+        call_admit(&publisher->handle, publisher, bus);
         publisher->memory = SEGMENT_NONE;
         list_init(&publisher->link);
         list_init(&publisher->doorbell.boards);
@@ -210,6 +230,7 @@ static int open_publisher(struct shmd_publisher **out, struct shmd *bus, const c
         publisher->min_size = message->type.size;
         publisher->loans_max = options->loans;
         publisher->holds = options->holds;
+        publisher->max_subscribers = options->max_subscribers;
         publisher->on_subscriber = options->on_subscriber;
         publisher->user = options->user;
         code = ring_geometry_init(&geometry, &wish);
@@ -231,14 +252,19 @@ int shmd_advertise(struct shmd_publisher **publisher, struct shmd *bus, const ch
 {
         struct shmd_publisher_options settled = {.size = sizeof(settled)};
         cleanup_free struct message_advertise *message = NULL;
-        int code = connection_guard(bus), tries = 0;
+        CALL(call);
+        int code, tries = 0;
 
+        if (!publisher)
+                return call_lacks("shmd_advertise", "place for the publisher");
         *publisher = NULL;
+        if (!bus || !service || !type)
+                return call_lacks("shmd_advertise", !bus       ? "connection"
+                                                    : !service ? "service"
+                                                               : "type");
+        code = call_on_connection(&call, bus, bus);
         if (code < 0)
                 return code;
-        if (!service || !type)
-                return error_set(-EINVAL, "shmd_advertise: no %s given",
-                                 service ? "type" : "service");
         code = wire_check_service(service);
         if (code == 0 && options)
                 code = options_copy(&settled, sizeof(settled), options, options->size,
@@ -265,13 +291,23 @@ int shmd_advertise(struct shmd_publisher **publisher, struct shmd *bus, const ch
 
 void shmd_publisher_close(struct shmd_publisher *publisher)
 {
-        struct message_leave leave = {.id = 0};
+        struct segment_header *header;
+        CALL(call);
+        int code;
 
-        if (!publisher || connection_guard(publisher->bus) < 0)
+        if (!publisher)
                 return;
-        leave.id = publisher->id;
-        wire_begin(&leave, MESSAGE_UNADVERTISE, sizeof(leave), 0);
-        connection_tell(publisher->bus, &leave.header);
+        code = call_on_publisher(&call, publisher, publisher);
+        if (code < 0 && code != -ECHILD)
+                return;
+        if (!connection_is_inherited(publisher->bus)) {
+                header = publisher->memory.base;
+                /* RELEASE: for subscribers to whom no broker says it; what was committed is found
+                 * by then. Partner: attachment_has_ended(). */
+                store_release(&header->ended, 1);
+                connection_leave(publisher->bus, &publisher->opening, MESSAGE_UNADVERTISE,
+                                 publisher->id);
+        }
         free_publisher(publisher);
 }
 
@@ -291,6 +327,9 @@ static bool reclaim_some(struct shmd_publisher *publisher)
         struct ring_writer *ring = &publisher->ring;
         const struct doorbell *doorbell = &publisher->doorbell;
 
+        /* Before the marks: this may take a while, if the broker is gone. */
+        if (__builtin_expect(connection_needs_care(publisher->bus), 0))
+                connection_care(publisher->bus);
         ring_reclaim_begin(ring);
         /* Not optional: a subscriber may hold before it is known here (G4). */
         hear_broker(publisher->bus);
@@ -331,7 +370,8 @@ static int no_loan(struct shmd_publisher *publisher)
 int shmd_loan(struct shmd_publisher *publisher, void **data)
 {
         uint32_t chunk = RING_NONE;
-        int code = connection_guard(publisher->bus);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, data);
 
         if (code < 0)
                 return code;
@@ -371,14 +411,13 @@ static void end_loan(struct shmd_publisher *publisher, const void *data)
                 publisher->last_loan = NULL;
 }
 
-static int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
+static inline int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
 {
         struct ring_writer *ring = &publisher->ring;
         uint32_t chunk;
-        int code = connection_guard(publisher->bus);
+        bool has_rung = false;
+        int code = find_loan(publisher, data, &chunk);
 
-        if (code == 0)
-                code = find_loan(publisher, data, &chunk);
         if (code < 0)
                 return code;
         if (size < publisher->min_size || size > ring->geometry.payload_max)
@@ -390,32 +429,43 @@ static int publish(struct shmd_publisher *publisher, void *data, uint64_t size)
         end_loan(publisher, data);
         ring_commit(ring, chunk, size);
         if (!doorbell_is_quiet(&publisher->doorbell))
-                doorbell_after_commit(&publisher->doorbell,
-                                      ring->geometry.chunks_offset + ring->geometry.stride * chunk,
-                                      ring->next - 1);
+                has_rung = doorbell_after_commit(&publisher->doorbell,
+                                                 ring->geometry.chunks_offset +
+                                                         ring->geometry.stride * chunk,
+                                                 ring->next - 1);
         hear_broker(publisher->bus);
         ring_announce(ring);
         if (__builtin_expect(ring->announced == RING_NONE, 0)) {
                 reclaim(publisher);
                 ring_announce(ring); /* none: left to the next loan or publish */
         }
+        /* Who publishes seldom reclaims seldom, but mostly to sleepers. */
+        if (__builtin_expect(has_rung, 0) && connection_needs_care(publisher->bus))
+                connection_care(publisher->bus);
         return 0;
 }
 
 int shmd_publish(struct shmd_publisher *publisher, void *data)
 {
-        return publish(publisher, data, publisher->ring.geometry.payload_max);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, publisher);
+
+        return code < 0 ? code : publish(publisher, data, publisher->ring.geometry.payload_max);
 }
 
 int shmd_publish_sized(struct shmd_publisher *publisher, void *data, uint64_t size)
 {
-        return publish(publisher, data, size);
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, publisher);
+
+        return code < 0 ? code : publish(publisher, data, size);
 }
 
 int shmd_discard(struct shmd_publisher *publisher, void *data)
 {
-        uint32_t chunk;
-        int code = connection_guard(publisher->bus);
+        uint32_t chunk = RING_NONE;
+        CALL(call);
+        int code = call_on_publisher(&call, publisher, publisher);
 
         if (code == 0)
                 code = find_loan(publisher, data, &chunk);
@@ -428,11 +478,20 @@ int shmd_discard(struct shmd_publisher *publisher, void *data)
 
 int shmd_publisher_status(struct shmd_publisher *publisher, struct shmd_publisher_state *status)
 {
-        int code = connection_guard(publisher->bus);
+        CALL(call);
+        int code;
 
+        if (!publisher || !status)
+                return call_lacks("shmd_publisher_status",
+                                  publisher ? "place for the status" : "publisher");
+        code = call_on_publisher(&call, publisher, status);
         if (code < 0)
                 return code;
+        if (publisher->n_missing)
+                connection_intake(publisher->bus); /* asks again */
         hear_broker(publisher->bus);
+        if (connection_needs_care(publisher->bus))
+                connection_care(publisher->bus);
         *status = (struct shmd_publisher_state){
                 .id = publisher->id,
                 .published = publisher->ring.next - 1,

@@ -85,11 +85,10 @@ found:
         return 0;
 }
 
-void row_return(struct shmd_subscriber *subscriber)
+void row_return(struct own_block *block, uint32_t row_offset, uint32_t n_holds)
 {
-        uint32_t line =
-                (subscriber->row_offset - (uint32_t)sizeof(struct block_header)) / BLOCK_ROW_LINE;
+        uint32_t line = (row_offset - (uint32_t)sizeof(struct block_header)) / BLOCK_ROW_LINE;
 
-        if (subscriber->block)
-                memset(subscriber->block->used + line, 0, row_lines(subscriber->n_holds));
+        if (block)
+                memset(block->used + line, 0, row_lines(n_holds));
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "error.h"
@@ -31,7 +32,7 @@
 /* The number at the start of a file, or behind `key` in it; UINT64_MAX if there is none ("max"). */
 static uint64_t number_in_file(const char *path, const char *key)
 {
-        char text[4096], *at = text;
+        char text[4096], *at = text, *end;
         uint64_t number;
         cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
         ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
@@ -45,7 +46,9 @@ static uint64_t number_in_file(const char *path, const char *key)
                         return UINT64_MAX;
                 at += strlen(key);
         }
-        return sscanf(at, "%" SCNu64, &number) == 1 ? number : UINT64_MAX;
+        errno = 0;
+        number = strtoull(at, &end, 10);
+        return errno || end == at ? UINT64_MAX : number;
 }
 
 /* What this process's control group (version 2) and those above it still allow. */
@@ -117,8 +120,25 @@ static int make_memfd(const char *label)
         return fd < 0 ? error_system(-errno, "%s: memfd_create", label) : fd;
 }
 
+/* Beyond it the kernel doesn't only refuse, it sends a signal that ends the process. */
+static int check_file_limit(const char *label, uint64_t size)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || size <= limit.rlim_cur)
+                return 0;
+        return error_set(-EFBIG,
+                         "%s needs %" PRIu64 " bytes, the limit for files is %" PRIu64
+                         " (ulimit -f, RLIMIT_FSIZE)",
+                         label, size, (uint64_t)limit.rlim_cur);
+}
+
 static int allocate(int fd, const char *label, uint64_t size)
 {
+        int code = check_file_limit(label, size);
+
+        if (code < 0)
+                return code;
         for (uint64_t done = 0; done < size;) {
                 uint64_t piece = size - done < ALLOCATION_PIECE ? size - done : ALLOCATION_PIECE;
 
@@ -241,10 +261,22 @@ int segment_map_board(struct segment *segment, int fd, bool writable)
         return map(segment, fd, BOARD_SIZE, writable ? PROT_READ | PROT_WRITE : PROT_READ, 0);
 }
 
+void segment_close_inherited(struct segment *segment)
+{
+        fd_close(&segment->fd);
+        *segment = SEGMENT_NONE;
+}
+
+uint64_t segment_inode(int fd)
+{
+        struct stat status;
+
+        return fstat(fd, &status) < 0 ? 0 : status.st_ino;
+}
+
 void segment_close(struct segment *segment)
 {
         if (segment->base)
                 munmap(segment->base, segment->size);
-        fd_close(&segment->fd);
-        *segment = SEGMENT_NONE;
+        segment_close_inherited(segment);
 }

@@ -53,7 +53,14 @@ int segment_create_board(int *write_fd, int *read_fd);
 /* Maps a board. 0 or a negative errno, with a text; -EPROTO: it isn't one. */
 int segment_map_board(struct segment *segment, int fd, bool writable);
 
+/* What tells one memory from another for as long as the machine runs; 0 if it can't be said. */
+uint64_t segment_inode(int fd);
+
 /* Unmaps, closes, and forgets. */
 void segment_close(struct segment *segment);
+
+/* The same in a forked child, for memory that its parent writes: that isn't mapped there, and
+ * something else may be in its place. */
+void segment_close_inherited(struct segment *segment);
 
 #endif

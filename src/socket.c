@@ -73,6 +73,9 @@ int socket_receive(int fd, struct packet *packet)
                 return -errno;
         collect_fds(packet, &header);
         packet->size = (size_t)received;
+        /* What a message of an older peer lacks at its end reads as zero. */
+        if (packet->size + PACKET_GROWTH <= sizeof(packet->bytes))
+                memset(packet->bytes + packet->size, 0, PACKET_GROWTH);
         packet->truncated = header.msg_flags & MSG_TRUNC;
         packet->fds_truncated = header.msg_flags & MSG_CTRUNC;
         /* An empty packet can't be told from the end; no honest peer sends one. */

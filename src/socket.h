@@ -16,6 +16,9 @@
 /* What the kernel passes with one message at most (SCM_MAX_FD). */
 #define PACKET_FDS_MAX 253
 
+/* Bytes by which a message may have grown since the first version. */
+#define PACKET_GROWTH 64
+
 struct packet {
         union {
                 struct message header;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * subscriber.c - one reader of a service: its row of holds, the publishers it reads.
+ * subscriber.c - one reader of a service: its row of holds, taking and releasing. attachments.c has
+ * the publishers that it reads.
  *
  * Publishers are read in turn, so that none starves the others. A publisher that has gone is read
  * to the end; its segment stays mapped until its last sample is released.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,215 +24,25 @@
 /* A subscriber that only polls looks for news from the broker once in so many empty takes. */
 #define EMPTY_TAKES_A_LOOK 64
 
-/* ---- publishers ------------------------------------------------------------------------- */
-
-static struct bumped_board *use_board(struct shmd *bus, uint64_t id, int fd)
-{
-        struct bumped_board *board;
-
-        list_for_each (&bus->bumped, link) {
-                board = list_entry(link, struct bumped_board, link);
-                if (board->id != id)
-                        continue;
-                board->references++;
-                return board;
-        }
-        board = calloc(1, sizeof(*board));
-        if (!board || segment_map_board(&board->memory, fd, true) < 0) {
-                free(board);
-                return NULL;
-        }
-        board->id = id;
-        board->references = 1;
-        list_append(&bus->bumped, &board->link);
-        return board;
-}
-
-static void drop_board(struct bumped_board *board)
-{
-        if (!board || --board->references)
-                return;
-        list_remove(&board->link);
-        segment_close(&board->memory);
-        free(board);
-}
-
-static void free_attachment(struct attachment *attachment)
-{
-        drop_board(attachment->board);
-        segment_close(&attachment->memory);
-        free(attachment);
-}
-
-static void detach(struct shmd_subscriber *subscriber, uint32_t index)
-{
-        struct attachment *attachment = subscriber->attachments[index];
-
-        if (attachment->is_gone)
-                subscriber->n_gone--;
-        subscriber->lost += attachment->ring.lost;
-        subscriber->attachments[index] = subscriber->attachments[--subscriber->n_attachments];
-        free_attachment(attachment);
-}
-
-/* Lets go of publishers that have gone, are read to the end, and have nothing held. */
-static void detach_gone(struct shmd_subscriber *subscriber)
-{
-        for (uint32_t i = subscriber->n_attachments; i-- && subscriber->n_gone;) {
-                struct attachment *attachment = subscriber->attachments[i];
-
-                if (attachment->is_gone && !attachment->n_held && !ring_ready(&attachment->ring))
-                        detach(subscriber, i);
-        }
-}
-
-static struct shmd_subscriber *find_subscriber(struct shmd *bus, uint64_t id)
-{
-        list_for_each (&bus->subscribers, link) {
-                struct shmd_subscriber *subscriber = list_entry(link, struct shmd_subscriber, link);
-
-                if (subscriber->id == id)
-                        return subscriber;
-        }
-        return NULL;
-}
-
-static struct attachment *find_attachment(const struct shmd_subscriber *subscriber, uint64_t id)
-{
-        for (uint32_t i = 0; i < subscriber->n_attachments; i++)
-                if (subscriber->attachments[i]->peer.id == id &&
-                    !subscriber->attachments[i]->is_gone)
-                        return subscriber->attachments[i];
-        return NULL;
-}
-
-static bool add_attachment(struct shmd_subscriber *subscriber, struct attachment *attachment)
-{
-        struct attachment **grown =
-                realloc(subscriber->attachments,
-                        (subscriber->n_attachments + 1) * sizeof(struct attachment *));
-
-        if (!grown)
-                return false;
-        subscriber->attachments = grown;
-        grown[subscriber->n_attachments++] = attachment;
-        return true;
-}
-
-/* Whether the segment is what the broker says it is. */
-static bool is_segment_of(const struct segment *memory, uint64_t publisher)
-{
-        const struct segment_header *header = memory->base;
-
-        return header->identity.magic == LAYOUT_MAGIC_SEGMENT &&
-               header->identity.version == LAYOUT_VERSION && !header->identity.incompatible &&
-               header->identity.owner == publisher;
-}
-
-static bool attach(struct shmd_subscriber *subscriber, const struct message_publisher_added *added,
-                   struct packet *packet)
-{
-        struct shmd *bus = subscriber->bus;
-        struct attachment *attachment = calloc(1, sizeof(*attachment));
-        uint32_t tag = (uint32_t)added->peer.id;
-        bool done;
-
-        if (!attachment)
-                return false;
-        memcpy(&attachment->peer, &added->peer, sizeof(attachment->peer));
-        attachment->memory = SEGMENT_NONE;
-        attachment->holds = added->holds;
-        attachment->board = use_board(bus, added->board, packet->fds[1]);
-        done = attachment->board &&
-               segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
-               segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0 &&
-               is_segment_of(&attachment->memory, added->peer.id) &&
-               (!(added->flags & PUBLISHER_CHANNEL) ||
-                waiting_listen(bus, added->channel, packet_take_fd(packet, 2)) == 0) &&
-               add_attachment(subscriber, attachment);
-        if (!done) {
-                free_attachment(attachment);
-                return false;
-        }
-        ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
-                         added->start, subscriber->history);
-        return true;
-}
-
-static void forget_refusal(struct shmd_subscriber *subscriber, uint64_t publisher)
-{
-        for (uint32_t i = 0; i < subscriber->n_refused; i++) {
-                if (subscriber->refused[i] != publisher)
-                        continue;
-                subscriber->refused[i] = subscriber->refused[--subscriber->n_refused];
-                return;
-        }
-}
-
-static void note_refusal(struct shmd_subscriber *subscriber, uint64_t publisher)
-{
-        uint64_t *grown = realloc(subscriber->refused,
-                                  (subscriber->n_refused + 1) * sizeof(*subscriber->refused));
-
-        if (!grown)
-                return;
-        subscriber->refused = grown;
-        grown[subscriber->n_refused++] = publisher;
-}
-
-void subscriber_added(struct shmd *bus, const struct message_publisher_added *added,
-                      struct packet *packet)
-{
-        struct shmd_subscriber *subscriber = find_subscriber(bus, added->subscription);
-        uint64_t id = added->peer.id;
-
-        if (!subscriber || find_attachment(subscriber, id)) /* closed meanwhile, or known */
-                return;
-        if (packet->fds_truncated || !attach(subscriber, added, packet)) {
-                connection_miss(bus, REINTRODUCE_PUBLISHER, id, subscriber->id);
-                return;
-        }
-        connection_found(bus, REINTRODUCE_PUBLISHER, id, subscriber->id);
-        forget_refusal(subscriber, id);
-        /* It does not know of an arming that came before it. */
-        bus->must_look = true;
-        connection_event(bus, subscriber, subscriber->on_publisher, subscriber->user,
-                         &subscriber->attachments[subscriber->n_attachments - 1]->peer, 1);
-}
-
-void subscriber_gone(struct shmd *bus, const struct message_publisher_gone *gone)
-{
-        struct shmd_subscriber *subscriber = find_subscriber(bus, gone->subscription);
-        struct attachment *attachment;
-
-        if (!subscriber)
-                return;
-        connection_found(bus, REINTRODUCE_PUBLISHER, gone->publisher, subscriber->id);
-        forget_refusal(subscriber, gone->publisher);
-        if (gone->header.type == MESSAGE_PUBLISHER_REFUSED) {
-                note_refusal(subscriber, gone->publisher);
-                return;
-        }
-        attachment = find_attachment(subscriber, gone->publisher);
-        if (!attachment)
-                return;
-        attachment->is_gone = true;
-        subscriber->n_gone++;
-        connection_event(bus, subscriber, subscriber->on_publisher, subscriber->user,
-                         &attachment->peer, 0);
-}
-
 /* ---- subscribe -------------------------------------------------------------------------- */
+
+/* Only what is zero may be used again, by whomever. */
+static void let_go(struct shmd_subscriber *subscriber)
+{
+        if (!subscriber->holds || connection_is_inherited(subscriber->bus))
+                return;
+        for (uint32_t i = 0; i < subscriber->n_holds; i++)
+                ring_release(&subscriber->holds[i]);
+}
 
 static void free_subscriber(struct shmd_subscriber *subscriber)
 {
         struct shmd *bus = subscriber->bus;
 
-        /* Only what is zero may be used again, by whomever. */
-        for (uint32_t i = 0; subscriber->holds && i < subscriber->n_holds; i++)
-                ring_release(&subscriber->holds[i]);
+        call_dismiss(&subscriber->handle);
+        let_go(subscriber);
         while (subscriber->n_attachments)
-                detach(subscriber, 0);
+                subscriber_detach(subscriber, 0);
         list_for_each_safe (&bus->missing, link) {
                 struct missing *missing = list_entry(link, struct missing, link);
 
@@ -240,7 +52,15 @@ static void free_subscriber(struct shmd_subscriber *subscriber)
                                          missing->subscription);
         }
         connection_forget_events(bus, subscriber);
-        row_return(subscriber);
+        if (bus->abandoned.serial && bus->abandoned.id == subscriber->id) {
+                /* The broker may look at it for a while. */
+                bus->abandoned.block = subscriber->block;
+                bus->abandoned.row_offset = subscriber->row_offset;
+                bus->abandoned.n_holds = subscriber->n_holds;
+        } else {
+                row_return(subscriber->block, subscriber->row_offset, subscriber->n_holds);
+        }
+        free(subscriber->opening.message);
         list_remove(&subscriber->link);
         free(subscriber->attachments);
         free(subscriber->refused);
@@ -272,6 +92,7 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
         int fds[2], code;
         unsigned n_fds = 0;
 
+        assert(subscriber->block); /* row_claim() has found it */
         message->flags = options->holds ? SUBSCRIBE_HOLDS_SET : 0;
         if (!subscriber->block->is_passed) {
                 message->flags |= SUBSCRIBE_BLOCK;
@@ -288,6 +109,9 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
         message->block = subscriber->block->index;
         message->row_offset = subscriber->row_offset;
         memcpy(message->service, subscriber->service, sizeof(message->service));
+        code = opening_keep(&subscriber->opening, &message->header);
+        if (code < 0)
+                return code;
         list_append(&bus->subscribers, &subscriber->link);
         code = connection_request(bus, &message->header, fds, n_fds, NULL, NULL);
         /* What came with a subscription that failed may not have arrived: it is sent again. */
@@ -295,6 +119,7 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
                 subscriber->block->is_passed = true;
                 bus->pipe_is_passed = true;
         }
+        subscriber->opening.is_open = subscriber->opening.is_told = code == 0;
         return code;
 }
 
@@ -308,6 +133,7 @@ static int open_subscriber(struct shmd_subscriber **out, struct shmd *bus, const
         if (!subscriber)
                 return error_system(-ENOMEM, "service %s", service);
         subscriber->bus = bus;
+        call_admit(&subscriber->handle, subscriber, bus);
         list_init(&subscriber->link);
         memcpy(subscriber->service, service, strlen(service) + 1);
         subscriber->id = random_id();
@@ -330,14 +156,19 @@ int shmd_subscribe(struct shmd_subscriber **subscriber, struct shmd *bus, const 
 {
         struct shmd_subscriber_options settled = {.size = sizeof(settled)};
         cleanup_free struct message_subscribe *message = NULL;
-        int code = connection_guard(bus);
+        CALL(call);
+        int code;
 
+        if (!subscriber)
+                return call_lacks("shmd_subscribe", "place for the subscriber");
         *subscriber = NULL;
+        if (!bus || !service || !type)
+                return call_lacks("shmd_subscribe", !bus       ? "connection"
+                                                    : !service ? "service"
+                                                               : "type");
+        code = call_on_connection(&call, bus, bus);
         if (code < 0)
                 return code;
-        if (!service || !type)
-                return error_set(-EINVAL, "shmd_subscribe: no %s given",
-                                 service ? "type" : "service");
         code = wire_check_service(service);
         if (code == 0 && options)
                 code = options_copy(&settled, sizeof(settled), options, options->size,
@@ -360,17 +191,19 @@ int shmd_subscribe(struct shmd_subscriber **subscriber, struct shmd *bus, const 
 
 void shmd_subscriber_close(struct shmd_subscriber *subscriber)
 {
-        struct message_leave leave = {.id = 0};
-        struct shmd *bus;
+        CALL(call);
+        int code;
 
-        if (!subscriber || connection_guard(subscriber->bus) < 0)
+        if (!subscriber)
                 return;
-        bus = subscriber->bus;
-        leave.id = subscriber->id;
-        wire_begin(&leave, MESSAGE_UNSUBSCRIBE, sizeof(leave), 0);
+        code = call_on_subscriber(&call, subscriber, subscriber);
+        if (code < 0 && code != -ECHILD)
+                return;
         /* First let go, then leave: the broker finds the row at zero. */
+        let_go(subscriber);
+        connection_leave(subscriber->bus, &subscriber->opening, MESSAGE_UNSUBSCRIBE,
+                         subscriber->id);
         free_subscriber(subscriber);
-        connection_tell(bus, &leave.header);
 }
 
 /* ---- take and release ------------------------------------------------------------------- */
@@ -411,10 +244,13 @@ static __attribute__((noinline)) int look_after(struct shmd_subscriber *subscrib
         struct shmd *bus = subscriber->bus;
 
         if (subscriber->n_gone)
-                detach_gone(subscriber);
+                subscriber_detach_gone(subscriber);
         /* ACQUIRE: as in connection_intake(), which reads the messages. */
-        if (load_acquire(bus->word) != bus->seen_word || !list_empty(&bus->missing))
+        if (load_acquire(bus->word) != bus->seen_word || !list_empty(&bus->missing) ||
+            connection_needs_care(bus)) {
                 connection_intake(bus);
+                connection_care(bus);
+        }
         return 0;
 }
 
@@ -437,7 +273,7 @@ static inline void note_taken(struct shmd_subscriber *subscriber, struct attachm
         sample->sequence = found->sequence;
         sample->lost = found->lost;
         sample->publisher = attachment->peer.id;
-        sample->hold = index + 1;
+        sample->hold = subscriber->id << 32 | (index + 1);
         held->attachment = attachment;
         held->sequence = found->sequence;
         attachment->n_held++;
@@ -485,7 +321,8 @@ static __attribute__((noinline, cold)) int no_hold(const struct shmd_subscriber 
  */
 int shmd_take(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 {
-        int code = connection_guard(subscriber->bus);
+        CALL(call);
+        int code = call_on_subscriber(&call, subscriber, sample);
 
         if (code < 0)
                 return code;
@@ -514,12 +351,15 @@ int shmd_take(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 
 int shmd_release(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
 {
-        uint64_t index = sample->hold - 1;
+        uint64_t index;
         struct held *held;
-        int code = connection_guard(subscriber->bus);
+        CALL(call);
+        int code = call_on_subscriber(&call, subscriber, sample);
 
         if (code < 0)
                 return code;
+        /* Two subscribers may hold the same sample: each lets go of its own. */
+        index = (sample->hold ^ (subscriber->id << 32)) - 1;
         held = index < subscriber->n_holds ? &subscriber->held[index] : NULL;
         if (!held || !held->attachment || held->sequence != sample->sequence ||
             held->attachment->peer.id != sample->publisher)
@@ -537,22 +377,30 @@ int shmd_release(struct shmd_subscriber *subscriber, struct shmd_sample *sample)
         sample->data = NULL;
         sample->hold = 0;
         if (subscriber->n_gone)
-                detach_gone(subscriber);
+                subscriber_detach_gone(subscriber);
         return 0;
 }
 
 int shmd_subscriber_status(struct shmd_subscriber *subscriber, struct shmd_subscriber_state *status)
 {
-        int code = connection_guard(subscriber->bus);
+        CALL(call);
+        int code;
         uint64_t lost;
 
+        if (!subscriber || !status)
+                return call_lacks("shmd_subscriber_status",
+                                  subscriber ? "place for the status" : "subscriber");
+        code = call_on_subscriber(&call, subscriber, status);
         if (code < 0)
                 return code;
         /* ACQUIRE: as in connection_intake(), which reads the messages. */
-        if (load_acquire(subscriber->bus->word) != subscriber->bus->seen_word)
+        if (load_acquire(subscriber->bus->word) != subscriber->bus->seen_word ||
+            !list_empty(&subscriber->bus->missing))
                 connection_intake(subscriber->bus);
+        if (connection_needs_care(subscriber->bus))
+                connection_care(subscriber->bus);
         if (subscriber->n_gone)
-                detach_gone(subscriber);
+                subscriber_detach_gone(subscriber);
         lost = subscriber->lost;
         for (uint32_t i = 0; i < subscriber->n_attachments; i++)
                 lost += subscriber->attachments[i]->ring.lost;

@@ -14,7 +14,7 @@
  * because something may have become takeable that nobody rings for.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,6 +29,11 @@
 /* No wait spins longer than this, and none that usually takes longer spins for more than a try. */
 #define SPIN_MAX_NS UINT64_C(50000)
 #define SPIN_TRY_NS UINT64_C(1000)
+
+/* When so many waits in a row have spun in vain, only one in so many still tries: who publishes may
+ * need the very CPU that spins. */
+#define SPINS_IN_VAIN   16
+#define WAITS_A_NEW_TRY 64
 
 /* Looks between two looks at the clock and at the session page. */
 #define LOOKS_A_TURN 32
@@ -47,7 +52,7 @@ static void set_armed(struct shmd *bus, bool armed)
         }
 }
 
-static void disarm(struct shmd *bus)
+void waiting_disarm(struct shmd *bus)
 {
         bus->is_rung = false;
         if (bus->is_armed)
@@ -67,7 +72,7 @@ static bool anything_ready(struct shmd *bus)
 }
 
 /* Arms, if it isn't, and looks once more. True: something is there, and it is not armed. */
-static bool arm_and_look(struct shmd *bus)
+bool waiting_arm_and_look(struct shmd *bus)
 {
         if (bus->is_armed && !bus->must_look)
                 return false;
@@ -88,7 +93,7 @@ static bool arm_and_look(struct shmd *bus)
         }
         if (!anything_ready(bus)) /* A4 */
                 return false;
-        disarm(bus);
+        waiting_disarm(bus);
         return true;
 }
 
@@ -100,7 +105,10 @@ static void deliver_events(struct shmd *bus)
                 struct event *event = list_entry(bus->events.next, struct event, link);
 
                 list_remove(&event->link);
-                event->callback(event->user, &event->peer, event->present);
+                if (event->on_broker)
+                        event->on_broker(event->user, event->present);
+                else
+                        event->callback(event->user, &event->peer, event->present);
                 free(event);
         }
 }
@@ -126,7 +134,7 @@ static void deliver_samples(struct shmd *bus)
         }
 }
 
-static void deliver(struct shmd *bus)
+void waiting_deliver(struct shmd *bus)
 {
         bus->is_dispatching = true;
         deliver_events(bus);
@@ -134,250 +142,26 @@ static void deliver(struct shmd *bus)
         bus->is_dispatching = false;
 }
 
-/* ---- libuv handles ---------------------------------------------------------------------- */
-
-static void maybe_free(struct shmd *bus)
-{
-        if (bus->n_handles == 0 && bus->is_closing && !bus->owns_loop)
-                free(bus);
-}
-
-static void on_handle_closed(uv_handle_t *handle)
-{
-        struct shmd *bus = handle->data;
-
-        bus->n_handles--;
-        maybe_free(bus);
-}
-
-static void on_socket_handle_closed(uv_handle_t *handle)
-{
-        struct shmd *bus = handle->data;
-
-        free(handle);
-        bus->n_handles--;
-        maybe_free(bus);
-}
-
-static void on_ear_closed(uv_handle_t *handle)
-{
-        struct ear *ear = handle->data;
-        struct shmd *bus = ear->bus;
-
-        free(ear);
-        bus->n_handles--;
-        maybe_free(bus);
-}
-
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
-{
-        struct ear *ear = handle->data;
-
-        (void)suggested;
-        /* Nobody looks at frames, and no packet is being received now. */
-        buffer->base = (char *)ear->bus->packet->bytes;
-        buffer->len = sizeof(ear->bus->packet->bytes);
-}
-
-static void on_frames(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
-{
-        struct ear *ear = stream->data;
-
-        (void)buffer;
-        if (size > 0)
-                ear->bus->is_rung = true;
-        else if (size < 0)
-                uv_read_stop(stream); /* all who could ring here are gone */
-}
-
-static void on_socket(uv_poll_t *handle, int status, int events)
-{
-        struct shmd *bus = handle->data;
-
-        (void)status;
-        (void)events;
-        connection_intake(bus);
-}
-
-/* Is there only so that the loop does not sleep. */
-static void on_idle(uv_idle_t *handle)
-{
-        (void)handle;
-}
-
-static void on_prepare(uv_prepare_t *handle)
-{
-        struct shmd *bus = handle->data;
-
-        if (arm_and_look(bus) || !list_empty(&bus->events))
-                uv_idle_start(&bus->idle, on_idle);
-}
-
-static void on_check(uv_check_t *handle)
-{
-        struct shmd *bus = handle->data;
-
-        uv_idle_stop(&bus->idle);
-        if (bus->is_rung)
-                disarm(bus);
-        deliver(bus);
-}
-
-int waiting_init(struct shmd *bus, uv_loop_t *loop)
-{
-        int code;
-
-        bus->owns_loop = !loop;
-        bus->loop = loop;
-        if (!loop) {
-                code = uv_loop_init(&bus->own_loop);
-                if (code < 0)
-                        return error_system(code, "an event loop");
-                bus->loop = &bus->own_loop;
-                return 0;
-        }
-        uv_prepare_init(loop, &bus->prepare);
-        uv_check_init(loop, &bus->check);
-        uv_idle_init(loop, &bus->idle);
-        bus->prepare.data = bus->check.data = bus->idle.data = bus;
-        bus->n_handles = 3;
-        return 0;
-}
-
-int waiting_watch_socket(struct shmd *bus)
-{
-        uv_poll_t *handle = malloc(sizeof(*handle));
-        int code;
-
-        if (!handle)
-                return error_system(-ENOMEM, "a connection");
-        code = uv_poll_init(bus->loop, handle, bus->socket);
-        if (code < 0) {
-                free(handle);
-                return error_system(code, "watching the broker's socket");
-        }
-        handle->data = bus;
-        bus->socket_handle = handle;
-        bus->n_handles++;
-        bus->needs_turn = true;
-        code = uv_poll_start(handle, UV_READABLE, on_socket);
-        if (code < 0)
-                return error_system(code, "watching the broker's socket");
-        if (!bus->owns_loop) {
-                uv_prepare_start(&bus->prepare, on_prepare);
-                uv_check_start(&bus->check, on_check);
-                /* The socket's handle alone keeps the loop alive. */
-                uv_unref((uv_handle_t *)&bus->prepare);
-                uv_unref((uv_handle_t *)&bus->check);
-                uv_unref((uv_handle_t *)&bus->idle);
-                bus->must_look = true;
-        }
-        return 0;
-}
-
-void waiting_drop_socket(struct shmd *bus)
-{
-        if (bus->socket_handle) {
-                uv_close((uv_handle_t *)bus->socket_handle, on_socket_handle_closed);
-                bus->socket_handle = NULL;
-                bus->needs_turn = true;
-        }
-        /* uv_close() has taken it out of the loop's interest; now nobody polls it. */
-        fd_close(&bus->socket);
-}
-
-static int add_ear(struct shmd *bus, uint64_t id, int fd)
-{
-        struct ear *ear = calloc(1, sizeof(*ear));
-        int code;
-
-        if (!ear) {
-                fd_close(&fd);
-                return error_system(-ENOMEM, "a wake channel");
-        }
-        uv_pipe_init(bus->loop, &ear->handle, 0);
-        ear->bus = bus;
-        ear->id = id;
-        ear->fd = fd;
-        ear->handle.data = ear;
-        list_append(&bus->ears, &ear->link);
-        bus->n_handles++;
-        bus->needs_turn = true;
-        code = uv_pipe_open(&ear->handle, fd);
-        if (code < 0)
-                fd_close(&fd);
-        else
-                code = uv_read_start((uv_stream_t *)&ear->handle, on_alloc, on_frames);
-        if (code < 0) {
-                list_remove(&ear->link);
-                uv_close((uv_handle_t *)&ear->handle, on_ear_closed);
-                return error_system(code, "a wake channel");
-        }
-        return 0;
-}
-
-int waiting_make_pipe(struct shmd *bus)
-{
-        int ends[2], code;
-
-        if (bus->pipe_write >= 0)
-                return 0;
-        if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-                return error_system(-errno, "a pipe");
-        bus->pipe_write = ends[1];
-        code = add_ear(bus, 0, ends[0]);
-        if (code < 0)
-                fd_close(&bus->pipe_write);
-        return code;
-}
-
-int waiting_listen(struct shmd *bus, uint64_t id, int fd)
-{
-        list_for_each (&bus->ears, link) {
-                if (list_entry(link, struct ear, link)->id != id)
-                        continue;
-                fd_close(&fd);
-                return 0;
-        }
-        return add_ear(bus, id, fd);
-}
-
-void waiting_close(struct shmd *bus)
-{
-        waiting_drop_socket(bus);
-        list_for_each_safe (&bus->ears, link) {
-                struct ear *ear = list_entry(link, struct ear, link);
-
-                list_remove(&ear->link);
-                uv_close((uv_handle_t *)&ear->handle, on_ear_closed);
-        }
-        if (!bus->owns_loop) {
-                uv_close((uv_handle_t *)&bus->prepare, on_handle_closed);
-                uv_close((uv_handle_t *)&bus->check, on_handle_closed);
-                uv_close((uv_handle_t *)&bus->idle, on_handle_closed);
-                return;
-        }
-        if (bus->loop) {
-                uv_run(bus->loop, UV_RUN_DEFAULT); /* the close callbacks */
-                uv_loop_close(bus->loop);
-        }
-        free(bus);
-}
-
 /* ---- the private loop ------------------------------------------------------------------- */
 
 static void turn_loop(struct shmd *bus)
 {
         bus->needs_turn = false;
+        bus->in_turn = true;
         uv_run(bus->loop, UV_RUN_NOWAIT);
+        bus->in_turn = false;
 }
 
-static int check_private(struct shmd *bus, const char *function)
+void waiting_tidy(struct shmd *bus)
 {
-        int code = connection_guard(bus);
+        if (!bus->owns_loop || !bus->needs_turn || bus->is_armed || bus->in_turn)
+                return;
+        turn_loop(bus);
+        bus->is_rung = false; /* for an arming that is over */
+}
 
-        if (code < 0)
-                return code;
+static int check_private(const struct shmd *bus, const char *function)
+{
         if (!bus->owns_loop)
                 return error_set(-EINVAL, "%s: the connection lives in your uv_loop_t: run that",
                                  function);
@@ -389,7 +173,7 @@ static int check_private(struct shmd *bus, const char *function)
 /* What has come about, as shmd_wait() and shmd_dispatch() report it. */
 static int report(struct shmd *bus, bool ready)
 {
-        if (!bus->is_connected && !bus->is_loss_told) {
+        if (bus->stage != STAGE_SETTLED && !bus->is_loss_told) {
                 bus->is_loss_told = true;
                 return error_set(-ENOTCONN, "the broker is gone; peers that are known still work");
         }
@@ -402,27 +186,31 @@ static int report(struct shmd *bus, bool ready)
 
 static bool has_news(const struct shmd *bus)
 {
-        return bus->peers_changed || (!bus->is_connected && !bus->is_loss_told);
+        return bus->peers_changed || (bus->stage != STAGE_SETTLED && !bus->is_loss_told);
 }
 
 /* Looks some times, which takes less than SPIN_TRY_NS; true if something is there. */
 static bool look_for_a_turn(struct shmd *bus)
 {
-        int i = 0;
-
-        for (; i < LOOKS_A_TURN && !anything_ready(bus); i++)
+        for (int i = 0; i < LOOKS_A_TURN; i++) {
+                if (anything_ready(bus))
+                        return true;
                 spin_pause();
-        return i < LOOKS_A_TURN;
+        }
+        return false;
 }
 
-/* The same, until `until`. */
-static bool spin(struct shmd *bus, uint64_t until)
+/* Looks until something is there or `budget` is over; true if something is. */
+static bool spin(struct shmd *bus, uint64_t begin, uint64_t budget)
 {
         while (!look_for_a_turn(bus)) {
                 /* ACQUIRE: as in connection_intake(), which reads the messages. */
                 if (load_acquire(bus->word) != bus->seen_word)
                         connection_intake(bus);
-                if (has_news(bus) || now_ns() >= until)
+                if (connection_needs_care(bus))
+                        connection_care(bus);
+                /* Over, too, if the clock has gone back. */
+                if (has_news(bus) || now_ns() - begin >= budget)
                         return false;
         }
         return true;
@@ -434,6 +222,8 @@ static uint64_t spin_budget(const struct shmd *bus)
                 return 0;
         if (bus->spin_ns)
                 return bus->spin_ns;
+        if (bus->vain_spins >= SPINS_IN_VAIN && bus->vain_spins % WAITS_A_NEW_TRY)
+                return 0;
         return bus->usual_ns > SPIN_MAX_NS ? SPIN_TRY_NS : 2 * bus->usual_ns + SPIN_TRY_NS;
 }
 
@@ -453,8 +243,9 @@ static void drain(struct shmd *bus, int fd)
         }
 }
 
-/* Sleeps in the kernel until a frame, a message, a signal or the deadline. 0 or -EINTR. */
-static int sleep_once(struct shmd *bus, uint64_t deadline)
+/* Sleeps in the kernel until a frame, a message, a signal or for `left`. 1: that is over; 0, or
+ * -EINTR. */
+static int sleep_once(struct shmd *bus, uint64_t left)
 {
         struct epoll_event events[8];
         struct timespec rest, *timeout = NULL;
@@ -466,9 +257,7 @@ static int sleep_once(struct shmd *bus, uint64_t deadline)
                 turn_loop(bus);
                 return 0;
         }
-        if (deadline != UINT64_MAX) {
-                uint64_t now = now_ns(), left = deadline > now ? deadline - now : 0;
-
+        if (left != UINT64_MAX) {
                 rest.tv_sec = (time_t)(left / 1000000000u);
                 rest.tv_nsec = (long)(left % 1000000000u);
                 timeout = &rest;
@@ -492,50 +281,62 @@ static int sleep_once(struct shmd *bus, uint64_t deadline)
         }
         if (for_libuv)
                 turn_loop(bus);
-        return 0;
+        return n == 0;
+}
+
+/* What is left of a time-out: never more than all of it, if the clock has gone back. */
+static uint64_t time_left(uint64_t begin, uint64_t timeout)
+{
+        uint64_t now = now_ns(), passed = now > begin ? now - begin : 0;
+
+        if (timeout == UINT64_MAX)
+                return timeout;
+        return passed < timeout ? timeout - passed : 0;
 }
 
 /* Waits until something is ready. 1; 0: time is over or there is news; -EINTR. */
-static int await_until(struct shmd *bus, uint64_t budget, uint64_t begin, uint64_t deadline)
+static int await_until(struct shmd *bus, uint64_t budget, uint64_t begin, uint64_t timeout)
 {
-        if (budget && spin(bus, begin + budget < deadline ? begin + budget : deadline))
+        if (budget && spin(bus, begin, budget < timeout ? budget : timeout)) {
+                bus->vain_spins = 0;
                 return 1;
+        }
+        bus->vain_spins++;
         while (!has_news(bus)) {
+                uint64_t left = time_left(begin, timeout);
+                bool must_look = waiting_has_to_look(bus) && ASK_AGAIN_NS < left;
                 int code;
 
-                if (arm_and_look(bus))
+                if (waiting_arm_and_look(bus))
                         return 1;
-                code = sleep_once(bus,
-                                  list_empty(&bus->missing) || deadline < now_ns() + ASK_AGAIN_NS
-                                          ? deadline
-                                          : now_ns() + ASK_AGAIN_NS);
+                code = sleep_once(bus, must_look ? ASK_AGAIN_NS : left);
                 if (bus->is_rung) {
-                        disarm(bus);
+                        waiting_disarm(bus);
                         if (anything_ready(bus)) /* without the cost of arming once more */
                                 return 1;
                 }
-                if (!list_empty(&bus->missing))
+                if (waiting_has_to_look(bus))
                         connection_intake(bus);
                 if (code < 0)
                         return code;
-                if (deadline != UINT64_MAX && now_ns() >= deadline)
+                /* The kernel has counted the time, whatever the clock says. */
+                if ((code > 0 && !must_look) || time_left(begin, timeout) == 0)
                         return anything_ready(bus);
         }
         return 0;
 }
 
-static int await(struct shmd *bus, int64_t timeout_ns)
+static int await(struct shmd *bus, uint64_t timeout)
 {
-        uint64_t begin, lasted = 0, deadline = UINT64_MAX, budget = spin_budget(bus);
+        uint64_t begin, end, lasted = 0, budget = spin_budget(bus);
         int code = 1;
 
         /* Without the clock: who waits for an answer that comes at once would wait for it, too. */
-        if (budget < SPIN_TRY_NS || (uint64_t)timeout_ns < SPIN_TRY_NS || !look_for_a_turn(bus)) {
+        if (budget < SPIN_TRY_NS || timeout < SPIN_TRY_NS || !look_for_a_turn(bus)) {
                 begin = now_ns();
-                if (timeout_ns > 0)
-                        deadline = begin + (uint64_t)timeout_ns;
-                code = await_until(bus, budget, begin, deadline);
-                lasted = now_ns() - begin;
+                code = await_until(bus, budget, begin, timeout);
+                end = now_ns();
+                lasted = end > begin ? end - begin : 0;
         }
         if (code > 0 && !bus->spin_ns)
                 bus->usual_ns = (7 * bus->usual_ns + lasted) / 8;
@@ -544,8 +345,14 @@ static int await(struct shmd *bus, int64_t timeout_ns)
 
 int shmd_wait(struct shmd *bus, int64_t timeout_ns)
 {
-        int code = check_private(bus, "shmd_wait");
+        CALL(call);
+        int code;
 
+        if (!bus)
+                return call_lacks("shmd_wait", "connection");
+        code = call_on_connection(&call, bus, bus);
+        if (code == 0)
+                code = check_private(bus, "shmd_wait");
         if (code < 0)
                 return code;
         if (timeout_ns < SHMD_FOREVER)
@@ -555,46 +362,77 @@ int shmd_wait(struct shmd *bus, int64_t timeout_ns)
                 connection_intake(bus);
         code = anything_ready(bus);
         if (!code && timeout_ns && !has_news(bus))
-                code = await(bus, timeout_ns);
+                code = await(bus, timeout_ns > 0 ? (uint64_t)timeout_ns : UINT64_MAX);
         if (code < 0)
                 return code;
-        deliver(bus);
+        waiting_deliver(bus);
         return report(bus, code);
 }
 
 int shmd_fd(struct shmd *bus)
 {
-        int code = check_private(bus, "shmd_fd");
+        CALL(call);
+        int code;
 
+        if (!bus)
+                return call_lacks("shmd_fd", "connection");
+        code = call_on_connection(&call, bus, bus);
+        if (code == 0)
+                code = check_private(bus, "shmd_fd");
         if (code < 0)
                 return code;
         bus->must_look = true;
         return uv_backend_fd(bus->loop);
 }
 
+/* Nothing will make the descriptor readable when there is memory, or a descriptor, again. True,
+ * after a moment in which nothing came, and what is missing was asked for. */
+static bool wait_to_ask(struct shmd *bus)
+{
+        struct pollfd entry = {.fd = uv_backend_fd(bus->loop), .events = POLLIN};
+
+        if (poll(&entry, 1, ASK_AGAIN_NS / 1000000) == 0)
+                connection_intake(bus);
+        return true;
+}
+
 int shmd_prepare(struct shmd *bus)
 {
-        int code = check_private(bus, "shmd_prepare");
+        CALL(call);
+        int code;
 
+        if (!bus)
+                return call_lacks("shmd_prepare", "connection");
+        code = call_on_connection(&call, bus, bus);
+        if (code == 0)
+                code = check_private(bus, "shmd_prepare");
         if (code < 0)
                 return code;
         if (bus->needs_turn) {
                 turn_loop(bus);
                 if (bus->is_rung)
-                        disarm(bus);
+                        waiting_disarm(bus);
         }
-        return arm_and_look(bus) || has_news(bus) || !list_empty(&bus->events);
+        if (waiting_arm_and_look(bus) || has_news(bus) || !list_empty(&bus->events))
+                return 1;
+        return !list_empty(&bus->missing) && bus->is_connected && wait_to_ask(bus);
 }
 
 int shmd_dispatch(struct shmd *bus)
 {
-        int code = check_private(bus, "shmd_dispatch");
+        CALL(call);
+        int code;
 
+        if (!bus)
+                return call_lacks("shmd_dispatch", "connection");
+        code = call_on_connection(&call, bus, bus);
+        if (code == 0)
+                code = check_private(bus, "shmd_dispatch");
         if (code < 0)
                 return code;
         turn_loop(bus);
         if (bus->is_rung)
-                disarm(bus);
-        deliver(bus);
+                waiting_disarm(bus);
+        waiting_deliver(bus);
         return report(bus, anything_ready(bus));
 }

@@ -11,45 +11,51 @@
 #include "util.h"
 #include "wire.h"
 
+#define FIELD sizeof(struct message_field)
+#define PEER  sizeof(struct message_known_peer)
+
 /* What a type of message looks like from outside. */
 static const struct {
         const char *name;
         enum wire_side from;
-        uint32_t size; /* without fields */
-        bool has_fields;
+        uint32_t size; /* without the elements of its tail */
+        uint32_t tail; /* bytes of each of these; 0: none */
         bool has_serial;
 } shapes[MESSAGE_TYPES_END] = {
-        [MESSAGE_HELLO] = {"HELLO", WIRE_FROM_CLIENT, sizeof(struct message_hello), false, true},
-        [MESSAGE_WELCOME] = {"WELCOME", WIRE_FROM_BROKER, sizeof(struct message_welcome), false,
-                             true},
-        [MESSAGE_REPLY] = {"REPLY", WIRE_FROM_BROKER, sizeof(struct message_reply), false, true},
+        [MESSAGE_HELLO] = {"HELLO", WIRE_FROM_CLIENT, sizeof(struct message_hello), 0, true},
+        [MESSAGE_WELCOME] = {"WELCOME", WIRE_FROM_BROKER, sizeof(struct message_welcome), 0, true},
+        [MESSAGE_REPLY] = {"REPLY", WIRE_FROM_BROKER, sizeof(struct message_reply), 0, true},
         [MESSAGE_ADVERTISE] = {"ADVERTISE", WIRE_FROM_CLIENT, sizeof(struct message_advertise),
-                               true, true},
+                               FIELD, true},
         [MESSAGE_SUBSCRIBE] = {"SUBSCRIBE", WIRE_FROM_CLIENT, sizeof(struct message_subscribe),
-                               true, true},
-        [MESSAGE_UNADVERTISE] = {"UNADVERTISE", WIRE_FROM_CLIENT, sizeof(struct message_leave),
-                                 false, false},
-        [MESSAGE_UNSUBSCRIBE] = {"UNSUBSCRIBE", WIRE_FROM_CLIENT, sizeof(struct message_leave),
-                                 false, false},
+                               FIELD, true},
+        [MESSAGE_UNADVERTISE] = {"UNADVERTISE", WIRE_FROM_CLIENT, sizeof(struct message_leave), 0,
+                                 false},
+        [MESSAGE_UNSUBSCRIBE] = {"UNSUBSCRIBE", WIRE_FROM_CLIENT, sizeof(struct message_leave), 0,
+                                 false},
         [MESSAGE_SUBSCRIBER_ADDED] = {"SUBSCRIBER_ADDED", WIRE_FROM_BROKER,
-                                      sizeof(struct message_subscriber_added), false, false},
+                                      sizeof(struct message_subscriber_added), 0, false},
         [MESSAGE_SUBSCRIBER_REMOVED] = {"SUBSCRIBER_REMOVED", WIRE_FROM_BROKER,
-                                        sizeof(struct message_subscriber_removed), false, false},
+                                        sizeof(struct message_subscriber_removed), 0, false},
         [MESSAGE_PUBLISHER_ADDED] = {"PUBLISHER_ADDED", WIRE_FROM_BROKER,
-                                     sizeof(struct message_publisher_added), false, false},
+                                     sizeof(struct message_publisher_added), 0, false},
         [MESSAGE_PUBLISHER_REMOVED] = {"PUBLISHER_REMOVED", WIRE_FROM_BROKER,
-                                       sizeof(struct message_publisher_gone), false, false},
+                                       sizeof(struct message_publisher_gone), 0, false},
         [MESSAGE_PUBLISHER_REFUSED] = {"PUBLISHER_REFUSED", WIRE_FROM_BROKER,
-                                       sizeof(struct message_publisher_gone), false, false},
+                                       sizeof(struct message_publisher_gone), 0, false},
         [MESSAGE_ACKNOWLEDGE] = {"ACKNOWLEDGE", WIRE_FROM_CLIENT,
-                                 sizeof(struct message_acknowledge), false, false},
+                                 sizeof(struct message_acknowledge), 0, false},
         [MESSAGE_REINTRODUCE] = {"REINTRODUCE", WIRE_FROM_CLIENT,
-                                 sizeof(struct message_reintroduce), false, false},
-        [MESSAGE_LIST] = {"LIST", WIRE_FROM_CLIENT, sizeof(struct message_list), false, true},
-        [MESSAGE_LISTING] = {"LISTING", WIRE_FROM_BROKER, sizeof(struct message_listing), false,
-                             true},
-        [MESSAGE_GOODBYE] = {"GOODBYE", WIRE_FROM_BROKER, sizeof(struct message_goodbye), false,
-                             false},
+                                 sizeof(struct message_reintroduce), 0, false},
+        [MESSAGE_LIST] = {"LIST", WIRE_FROM_CLIENT, sizeof(struct message_list), 0, true},
+        [MESSAGE_LISTING] = {"LISTING", WIRE_FROM_BROKER, sizeof(struct message_listing), 0, true},
+        [MESSAGE_GOODBYE] = {"GOODBYE", WIRE_FROM_BROKER, sizeof(struct message_goodbye), 0, false},
+        [MESSAGE_KNOWN] = {"KNOWN", WIRE_FROM_CLIENT, sizeof(struct message_known), PEER, false},
+        [MESSAGE_RESUMED] = {"RESUMED", WIRE_FROM_CLIENT, sizeof(struct message_resumed), 0, true},
+        [MESSAGE_PEER_BACK] = {"PEER_BACK", WIRE_FROM_BROKER, sizeof(struct message_pair), 0,
+                               false},
+        [MESSAGE_FORGOTTEN] = {"FORGOTTEN", WIRE_FROM_CLIENT, sizeof(struct message_pair), 0,
+                               false},
 };
 
 const char *wire_name(uint32_t type)
@@ -132,6 +138,8 @@ static int check_advertise(const struct message_advertise *advertise)
                 return -EPROTO;
         if (geometry->depth > PROTOCOL_DEPTH_MAX)
                 return error_set(-EPROTO, "depth %u out of range", geometry->depth);
+        if (advertise->flags & ~ADVERTISE_RESUME)
+                return error_set(-EPROTO, "unknown flags 0x%x", advertise->flags);
         if (geometry->payload_max < advertise->type.size ||
             (!(advertise->type.flags & 1u) && geometry->payload_max != advertise->type.size) ||
             geometry->payload_offset % advertise->type.alignment ||
@@ -168,7 +176,8 @@ static int check_subscribe(const struct message_subscribe *subscribe)
                 return code;
         if (!(uint32_t)subscribe->subscription)
                 return error_set(-EPROTO, "the subscription's id is zero in its low half");
-        if (subscribe->flags & ~(SUBSCRIBE_BLOCK | SUBSCRIBE_CHANNEL | SUBSCRIBE_HOLDS_SET))
+        if (subscribe->flags &
+            ~(SUBSCRIBE_BLOCK | SUBSCRIBE_CHANNEL | SUBSCRIBE_HOLDS_SET | SUBSCRIBE_RESUME))
                 return error_set(-EPROTO, "unknown flags 0x%x", subscribe->flags);
         return 0;
 }
@@ -201,6 +210,8 @@ static int check_subscriber_added(const struct message_subscriber_added *added)
                 return code;
         if (added->channel_kind != CHANNEL_PIPE && added->channel_kind != CHANNEL_SOCKET)
                 return error_set(-EPROTO, "unknown kind of channel %u", added->channel_kind);
+        if (added->header.size > MESSAGE_SUBSCRIBER_ADDED_SIZE_1 && added->start > INT64_MAX)
+                return error_set(-EPROTO, "start %" PRIu64, added->start);
         return 0;
 }
 
@@ -229,6 +240,17 @@ static int check_listing(const struct message_listing *listing)
         return check_service_field(listing->service);
 }
 
+static int check_known(const struct message_known *known)
+{
+        if (!known->count || known->count > PROTOCOL_KNOWN_RECORDS)
+                return error_set(-EPROTO, "a list of %u", known->count);
+        for (uint32_t i = 0; i < known->count; i++)
+                if (!(uint32_t)known->peers[i].id || known->peers[i].start > INT64_MAX)
+                        return error_set(-EPROTO, "record %u has id %016" PRIx64 ", start %" PRIu64,
+                                         i, known->peers[i].id, known->peers[i].start);
+        return 0;
+}
+
 static int check_small(const struct message *message)
 {
         switch (message->type) {
@@ -249,6 +271,13 @@ static int check_small(const struct message *message)
 
                 if (again->which != REINTRODUCE_SUBSCRIBER && again->which != REINTRODUCE_PUBLISHER)
                         return error_set(-EPROTO, "can't reintroduce %u", again->which);
+                return 0;
+        }
+        case MESSAGE_PEER_BACK: {
+                const struct message_pair *pair = (const void *)message;
+
+                if (pair->which != REINTRODUCE_SUBSCRIBER && pair->which != REINTRODUCE_PUBLISHER)
+                        return error_set(-EPROTO, "%u can't be back", pair->which);
                 return 0;
         }
         case MESSAGE_PUBLISHER_REFUSED: {
@@ -291,42 +320,67 @@ static int check_content(const struct message *message)
                 return check_publisher_added((const void *)message);
         case MESSAGE_LISTING:
                 return check_listing((const void *)message);
+        case MESSAGE_KNOWN:
+                return check_known((const void *)message);
         default:
                 return check_small(message);
         }
 }
 
-/* The number of fields that a message of this size has room for, or -1. */
-static int fields_by_size(const struct message *message, size_t size)
+/* How long the message was in version 1, without its tail. */
+static uint32_t size_in_version_1(uint32_t type)
+{
+        switch (type) {
+        case MESSAGE_WELCOME:
+                return MESSAGE_WELCOME_SIZE_1;
+        case MESSAGE_SUBSCRIBER_ADDED:
+                return MESSAGE_SUBSCRIBER_ADDED_SIZE_1;
+        case MESSAGE_PUBLISHER_ADDED:
+                return MESSAGE_PUBLISHER_ADDED_SIZE_1;
+        default:
+                return shapes[type].size;
+        }
+}
+
+/* How many elements the message says that its tail has. */
+static uint32_t tail_length(const struct message *message)
+{
+        switch (message->type) {
+        case MESSAGE_ADVERTISE:
+                return ((const struct message_advertise *)message)->type.n_fields;
+        case MESSAGE_SUBSCRIBE:
+                return ((const struct message_subscribe *)message)->type.n_fields;
+        default:
+                return ((const struct message_known *)message)->count;
+        }
+}
+
+static int check_tail(const struct message *message, size_t size)
 {
         size_t rest = size - shapes[message->type].size;
 
-        return rest % sizeof(struct message_field) ? -1
-                                                   : (int)(rest / sizeof(struct message_field));
+        /* No tail has more elements than a message has bytes, so that this can't overflow. */
+        if (tail_length(message) > PROTOCOL_MESSAGE_MAX ||
+            rest != (size_t)tail_length(message) * shapes[message->type].tail)
+                return error_set(-EPROTO, "its %s do not fill its %zu bytes",
+                                 message->type == MESSAGE_KNOWN ? "records" : "fields", size);
+        return 0;
 }
 
 static int check_shape(const struct message *message, size_t size, enum wire_side from)
 {
-        int n_fields;
+        uint32_t whole = shapes[message->type].size;
 
         if (!shapes[message->type].name || shapes[message->type].from != from)
                 return error_set(-EPROTO, "not a message for this side");
-        if (message->size != size || size < shapes[message->type].size ||
-            (!shapes[message->type].has_fields && size != shapes[message->type].size))
-                return error_set(-EPROTO, "%zu bytes, should be %u", size,
-                                 shapes[message->type].size);
+        if (message->size != size ||
+            (!shapes[message->type].tail && size != whole &&
+             size != size_in_version_1(message->type)) ||
+            (shapes[message->type].tail && size < whole))
+                return error_set(-EPROTO, "%zu bytes, should be %u", size, whole);
         if (shapes[message->type].has_serial != (message->serial != 0))
                 return error_set(-EPROTO, "serial %llu", (unsigned long long)message->serial);
-        if (!shapes[message->type].has_fields)
-                return 0;
-        n_fields = fields_by_size(message, size);
-        if (n_fields < 0 || n_fields > (int)PROTOCOL_FIELDS_MAX ||
-            (uint32_t)n_fields !=
-                    (message->type == MESSAGE_ADVERTISE
-                             ? ((const struct message_advertise *)message)->type.n_fields
-                             : ((const struct message_subscribe *)message)->type.n_fields))
-                return error_set(-EPROTO, "its fields do not fill its %zu bytes", size);
-        return 0;
+        return shapes[message->type].tail ? check_tail(message, size) : 0;
 }
 
 int wire_check(const void *bytes, size_t size, enum wire_side from)
@@ -347,20 +401,22 @@ int wire_check(const void *bytes, size_t size, enum wire_side from)
 unsigned wire_n_fds(const struct message *message)
 {
         switch (message->type) {
-        case MESSAGE_WELCOME:
         case MESSAGE_ADVERTISE:
                 return 1;
+        case MESSAGE_WELCOME:
+                return 1 + (message->size > MESSAGE_WELCOME_SIZE_1);
         case MESSAGE_SUBSCRIBE: {
                 uint32_t flags = ((const struct message_subscribe *)message)->flags;
 
                 return !!(flags & SUBSCRIBE_BLOCK) + !!(flags & SUBSCRIBE_CHANNEL);
         }
         case MESSAGE_SUBSCRIBER_ADDED:
-                return 3;
+                return 3 + (message->size > MESSAGE_SUBSCRIBER_ADDED_SIZE_1);
         case MESSAGE_PUBLISHER_ADDED: {
                 uint32_t flags = ((const struct message_publisher_added *)message)->flags;
 
-                return 2 + !!(flags & PUBLISHER_CHANNEL);
+                return 2 + !!(flags & PUBLISHER_CHANNEL) +
+                       (message->size > MESSAGE_PUBLISHER_ADDED_SIZE_1);
         }
         default:
                 return 0;

@@ -54,11 +54,11 @@ build_and_test()
     case $kind in
     release)
         options+=(-Dbuildtype=release)
-        suites=(--suite unit --suite system)
+        suites=(--suite unit --suite system --suite faults)
         ;;
     asan)
         options+=(-Dbuildtype=debugoptimized -Db_sanitize=address,undefined)
-        suites=(--suite unit --suite system --suite fuzz)
+        suites=(--suite unit --suite system --suite faults --suite fuzz)
         if ! probe "$compiler" -fsanitize=address env; then
             # A container that forbids ptrace stops only the search for leaks.
             leaks=0

@@ -12,16 +12,43 @@
  * with all it opened, if the hand-over itself is synchronised. The library starts no threads,
  * installs no signal handlers and prints nothing.
  *
+ * fork(). A forked child may read on in samples that its parent holds, for as long as the parent
+ * does, and may connect anew. What it has inherited it can only close: every other call says
+ * -ECHILD. That gives back what the child has of it, and neither the parent nor the broker notices.
+ * A child whose parent brought its own loop calls uv_loop_fork() before that loop turns, as libuv
+ * demands; then nothing is read there that is the parent's.
+ *
  * Errors. Functions return 0 (or a count) on success and a negative errno value on failure;
  * shmd_error() then has a text that names the service, what was wrong and what was expected.
  * Where a list says "any call", the code may come from every function of a connection:
  *   -ECHILD    any call: the connection belongs to the parent of this forked process
  *   -EINVAL    any call: an argument is out of range; the text names it
  *   -ENOMEM    any call that opens something: no memory, or no room for a segment
- *   -ENOTCONN  any call that asks the broker: it is gone. What was opened goes on exchanging
- *              samples with the peers it had; nothing new can be opened
- *   -ETIMEDOUT any call that asks the broker: it did not answer within 5 seconds, and is taken for
- *              gone
+ *   -ENOTCONN  any call that asks the broker: it is gone, and no other is there yet. What was
+ *              opened goes on exchanging samples with the peers it had; see "When the broker dies"
+ *   -ETIMEDOUT any call that asks the broker: it did not answer within 5 seconds. The connection
+ *              stays; what was asked for is undone if the broker grants it later
+ *
+ * When the broker dies, samples go on between those who know each other, also to and from those who
+ * sleep. A connection looks for the next broker by itself, at the address where it found the first,
+ * inside the calls that the program makes anyway: in shmd_wait(), shmd_dispatch() and the caller's
+ * loop as soon as there is one; in shmd_take() when it finds nothing; in shmd_loan() and
+ * shmd_publish() when memory is reclaimed or a sleeper was woken. It then tells the new broker what
+ * it has open and whom it knows; ids, positions, samples held and seats stay. A program that makes
+ * no such call comes back when it next does: until then newcomers do not find it.
+ *
+ * Misuse. What a program must not do, and what it is told:
+ *   - a loan published or discarded twice, or that is none; a sample released twice, or by another
+ *     subscriber than took it: -EINVAL, and nothing has changed
+ *   - options of a wrong size, a NULL where something has to be given: -EINVAL
+ *   - waiting, shmd_fd(), shmd_prepare() or shmd_dispatch() in a callback: -EINVAL; shmd_close()
+ *     there: nothing is closed, shmd_error() says why
+ *   - a handle that was closed: -EBADF; a call while another thread is in one on the same
+ *     connection: -EBUSY; NULL to a function that is called for each sample: -EINVAL. To find these
+ *     out costs too much for every build: a library built with meson's -Dchecks=true does (debug
+ *     builds have that); with others the behaviour is undefined
+ *   - a sample written to: a segmentation fault. A loan written to after it was published: not
+ *     found out; subscribers see what was written
  *
  * Options structs start with `size`, which the caller sets to sizeof the struct; a field that is
  * zero means the default. Structs passed as NULL mean all defaults. Unknown bytes of a longer
@@ -86,6 +113,10 @@ SHMD_EXPORT uint64_t shmd_type_hash(const struct shmd_type *type);
 
 /* ---- connection ------------------------------------------------------------------------- */
 
+/** `present` is 0 when the broker has gone, 1 when another has taken over what was opened. Runs
+ *  where shmd_peer_callback does, under the same rules. */
+typedef void (*shmd_broker_callback)(void *user, int present);
+
 struct shmd_connect_options {
         uint32_t size;
         /** 1 to SHMD_SPIN_NEVER: see `spin_ns` of shmd_wait(). Default 0: adaptive. */
@@ -96,6 +127,8 @@ struct shmd_connect_options {
         /** The caller's own loop, which then wakes the connection; it has to outlive it. Default
          *  NULL: a private one inside shmd_wait() and shmd_dispatch(). */
         struct uv_loop_s *loop;
+        shmd_broker_callback on_broker; /**< may be NULL */
+        void *user;                     /**< passed to it */
 };
 
 /** As `spin_ns`: shmd_wait() sleeps at once. */
@@ -113,12 +146,28 @@ SHMD_EXPORT int shmd_connect(struct shmd **bus, const struct shmd_connect_option
 /**
  * Ends the connection and all that was opened on it, samples held included. NULL is allowed. With
  * the caller's own loop the handles are closed by the loop's next turn, which must still come.
- * Not from inside a callback of the same connection.
+ * From inside a callback of the same connection it does nothing.
  */
 SHMD_EXPORT void shmd_close(struct shmd *bus);
 
-/** 1 while the broker is there, 0 after it has gone (as far as the last call saw). */
+/** 1 while the broker is there, 0 after it has gone and until another has taken over (as far as the
+ *  last call saw), and in a forked child. */
 SHMD_EXPORT int shmd_connected(const struct shmd *bus);
+
+/** What a connection has been through. */
+struct shmd_connection_state {
+        uint64_t id;        /**< the connection's own, random, for life */
+        uint64_t losses;    /**< how often its broker has gone */
+        uint64_t returns;   /**< how often another has taken over */
+        uint32_t connected; /**< as shmd_connected() */
+        /** Publishers and subscribers that the broker did not take over, say because another type
+         *  has their service now. They go on with the peers they know; newcomers don't find them.
+         *  The next broker is asked again. */
+        uint32_t stranded;
+};
+
+/** Fills in *status; takes in what the broker has said meanwhile. @return 0. */
+SHMD_EXPORT int shmd_connection_status(struct shmd *bus, struct shmd_connection_state *status);
 
 /** A peer, for callbacks and lists. `pid` and `program` are labels, not identities. */
 struct shmd_peer {
@@ -130,8 +179,8 @@ struct shmd_peer {
 
 /** `present` is 1 when the peer has come (those that were there at first included), 0 when it has
  *  gone; of a publisher that has gone there may be samples left to take. Runs inside shmd_wait(),
- *  shmd_dispatch() or the caller's loop; may call everything but these two, shmd_close(), and the
- *  close of the object that it was called for. */
+ *  shmd_dispatch() or the caller's loop; may call everything but these two, shmd_fd(),
+ *  shmd_prepare() and shmd_close(). */
 typedef void (*shmd_peer_callback)(void *user, const struct shmd_peer *peer, int present);
 
 /* ---- publisher -------------------------------------------------------------------------- */
@@ -167,7 +216,8 @@ struct shmd_publisher_options {
  * `type` is copied.
  * @return 0 and *publisher, owned by the caller until shmd_publisher_close() or shmd_close();
  *         -EINVAL: bad name, type or limit; -EPROTOTYPE: the service has another type (the text
- *         names the field); -EFBIG: the segment would exceed 1 GiB without SHMD_LARGE_SEGMENT;
+ *         names the field); -EFBIG: the segment would exceed 1 GiB without SHMD_LARGE_SEGMENT, or
+ *         the process's limit for files (RLIMIT_FSIZE);
  *         -ENOMEM: no room for it; -EMFILE: not descriptors enough for max_subscribers;
  *         -ENOSPC: a limit of the broker.
  */
@@ -300,7 +350,8 @@ SHMD_EXPORT int shmd_subscriber_status(struct shmd_subscriber *subscriber,
  * then sleeps. Runs the callbacks, on_sample included.
  * @param timeout_ns SHMD_FOREVER, or how long; 0 only looks.
  * @return 1: something happened; 0: time is over; -EINTR: a signal handler ran;
- *         -ENOTCONN: the broker has gone, told once; later waits serve the peers that are left.
+ *         -ENOTCONN: the broker has gone, told once each time; later waits serve the peers that
+ *         are left and return 1 when another broker has taken over.
  */
 SHMD_EXPORT int shmd_wait(struct shmd *bus, int64_t timeout_ns);
 
@@ -313,7 +364,8 @@ SHMD_EXPORT int shmd_wait(struct shmd *bus, int64_t timeout_ns);
 SHMD_EXPORT int shmd_fd(struct shmd *bus);
 
 /**
- * Asks publishers to ring, and looks once more. Cheap while nothing has happened since.
+ * Asks publishers to ring, and looks once more. Cheap while nothing has happened since. As long as
+ * a peer can't be attached for want of descriptors or memory, it takes up to 10 ms and returns 1.
  * @return 0: the caller may sleep on shmd_fd(); 1: something is there, call shmd_dispatch() and
  *         take instead; -EINVAL: the connection uses the caller's own uv_loop_t, or called from a
  *         callback.

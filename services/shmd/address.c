@@ -72,7 +72,7 @@ static int refuse_served(const char *path, int probe)
 }
 
 /* Leaves the path free, or says who or what has it. */
-static int make_room(const char *path)
+static int make_room(struct address *address, const char *path)
 {
         struct stat status;
         cleanup_fd int probe = -1;
@@ -86,6 +86,7 @@ static int make_room(const char *path)
                 return refuse_served(path, probe);
         switch (probe) {
         case -ECONNREFUSED:
+                address->had_predecessor = true;
                 break;
         case -ENOENT:
                 return 0;
@@ -150,7 +151,7 @@ int address_open(struct address *address, const char *path, bool open_to_others)
         lock = lock_directory(directory);
         if (lock < 0)
                 return lock;
-        code = make_room(path);
+        code = make_room(address, path);
         if (code == 0)
                 code = bind_and_listen(address, path, open_to_others ? 0666 : 0600);
         if (code < 0)

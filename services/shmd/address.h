@@ -22,6 +22,7 @@ struct address {
         int fd; /* listens; -1: closed */
         dev_t device;
         ino_t inode;
+        bool had_predecessor; /* a socket was there that nobody served any more */
 };
 
 #define ADDRESS_NONE ((struct address){.fd = -1})

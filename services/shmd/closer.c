@@ -113,9 +113,9 @@ void closer_free(struct closer *closer)
         pthread_cond_signal(&closer->changed);
         pthread_mutex_unlock(&closer->mutex);
         if (closer->started) {
-                clock_gettime(CLOCK_REALTIME, &until);
+                clock_gettime(CLOCK_MONOTONIC, &until);
                 until.tv_sec += CLOSER_PATIENCE_SECONDS;
-                if (pthread_timedjoin_np(closer->thread, NULL, &until) != 0) {
+                if (pthread_clockjoin_np(closer->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
                         pthread_detach(closer->thread);
                         return;
                 }

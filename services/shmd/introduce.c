@@ -8,6 +8,7 @@
 #include "error.h"
 #include "introduce.h"
 #include "registry.h"
+#include "resume.h"
 #include "segment.h"
 #include "server.h"
 #include "session.h"
@@ -18,11 +19,11 @@
 
 /* ---- pairs ------------------------------------------------------------------------------ */
 
-static void take_seat(struct pair *pair)
+/* There is one, or it was kept for the subscription. */
+static void sit_down(struct pair *pair)
 {
         struct publication *publication = pair->publication;
 
-        assert(publication->n_seats < publication->max_subscribers);
         publication->n_seats++;
         publication->n_seats_wanted -= pair->reason == REFUSED_SEATS;
         pair->state = PAIR_SEATED;
@@ -33,7 +34,20 @@ static void take_seat(struct pair *pair)
                 pair->forbids_asym = true;
                 session_forbid_asym(publication->session);
         }
-        introduction_wait(publication->session, &pair->to_publisher);
+}
+
+static void take_seat(struct pair *pair)
+{
+        sit_down(pair);
+        introduction_wait(pair->publication->session, &pair->to_publisher);
+}
+
+/* They know each other from another broker's time, on the same board. */
+static void go_on(struct pair *pair)
+{
+        sit_down(pair);
+        pair->publisher_told = pair->subscriber_told = true;
+        introduce_back(pair);
 }
 
 static struct pair *pair_new(struct publication *publication, struct subscription *subscription)
@@ -57,7 +71,7 @@ static struct pair *pair_new(struct publication *publication, struct subscriptio
 }
 
 /* The seat, if it had one, is free then; whoever frees for a reason other than the publication's
- * own end calls seat_others(). */
+ * own end calls publication_seat_others(). */
 static void pair_free(struct pair *pair)
 {
         struct publication *publication = pair->publication;
@@ -76,13 +90,13 @@ static void pair_free(struct pair *pair)
         free(pair);
 }
 
-static void seat_others(struct publication *publication)
+void publication_seat_others(struct publication *publication)
 {
         list_for_each (&publication->pairs, link) {
                 struct pair *pair = list_entry(link, struct pair, publication_link);
 
                 if (!publication->n_seats_wanted ||
-                    publication->n_seats == publication->max_subscribers)
+                    publication->n_seats >= publication->max_subscribers)
                         return;
                 if (pair->state == PAIR_REFUSED && pair->reason == REFUSED_SEATS)
                         take_seat(pair);
@@ -138,7 +152,7 @@ static void part_finally(struct pair *pair)
 
         tell_publisher(pair, true);
         pair_free(pair);
-        seat_others(publication);
+        publication_seat_others(publication);
 }
 
 static void free_ghost(struct subscription *ghost)
@@ -153,6 +167,13 @@ static void end_ghost(struct subscription *ghost)
 {
         while (!list_empty(&ghost->pairs))
                 part_finally(list_entry(ghost->pairs.next, struct pair, subscription_link));
+        free_ghost(ghost);
+}
+
+void ghost_end_silently(struct subscription *ghost)
+{
+        while (!list_empty(&ghost->pairs))
+                pair_free(list_entry(ghost->pairs.next, struct pair, subscription_link));
         free_ghost(ghost);
 }
 
@@ -187,12 +208,14 @@ void pair_exorcise(struct session *session, bool process_ended)
         }
 }
 
-/* A seat is wanted: perhaps a ghost has let go. Not all are looked at if they are many: the timer
- * comes to them. */
+/* A seat is wanted: perhaps a ghost has let go, or one is kept for a process that is gone. Not all
+ * ghosts are looked at if they are many: the timer comes to them. */
 static void look_for_seat(struct publication *publication)
 {
         unsigned n_looks = 0;
 
+        if (resume_free_seat(publication))
+                return;
         list_for_each (&publication->pairs, link) {
                 struct pair *pair = list_entry(link, struct pair, publication_link);
                 struct subscription *ghost = pair->subscription;
@@ -216,7 +239,7 @@ static uint32_t judge(struct publication *publication, const struct subscription
         if (subscription->min_depth > publication->geometry.depth ||
             (subscription->holds_set && subscription->holds > publication->holds))
                 return REFUSED_LIMIT;
-        if (publication->n_seats == publication->max_subscribers)
+        if (publication->n_seats >= publication->max_subscribers)
                 look_for_seat(publication);
         return publication->n_seats < publication->max_subscribers ? 0 : REFUSED_SEATS;
 }
@@ -244,46 +267,78 @@ static int refuse_subscription(const struct publication *publication,
                 service, session->program, session->pid, publication->holds, subscription->holds);
 }
 
-int subscription_join(struct subscription *subscription)
+/* Pairs the two. `start`: of the publisher's samples, where the subscriber begins if neither knows
+ * the other. 0; -ENOMEM. */
+static int join(struct publication *publication, struct subscription *subscription, uint64_t start)
 {
-        struct service *service = subscription->service;
-        struct pair *pair;
-        uint32_t reason;
+        struct pair *pair = pair_new(publication, subscription);
+        enum known_by known;
 
-        list_for_each (&service->publications, link) {
+        if (!pair)
+                return -ENOMEM;
+        pair->start = start;
+        known = known_meet(publication, subscription, &pair->start);
+        if (known == KNOWN_BY_BOTH) {
+                go_on(pair);
+                return 0;
+        }
+        /* Who was told of the publisher by another broker may have to catch up with what came since
+         * the publisher counts it; by this one, and it has had what came before. */
+        if (!subscription->is_resumed)
+                pair->start = start;
+        if (!(known & KNOWN_BY_PUBLISHER))
+                pair->reason = judge(publication, subscription);
+        publication->n_seats_wanted += pair->reason == REFUSED_SEATS;
+        if (pair->reason)
+                introduction_wait(subscription->session, &pair->to_subscriber);
+        else
+                take_seat(pair);
+        return 0;
+}
+
+/* Whether each publisher takes a newcomer; if not, a text. */
+static bool is_welcome(const struct subscription *subscription)
+{
+        list_for_each (&subscription->service->publications, link) {
                 struct publication *publication =
                         list_entry(link, struct publication, service_link);
+                uint32_t reason = judge(publication, subscription);
 
-                reason = judge(publication, subscription);
-                if (reason)
-                        return refuse_subscription(publication, subscription, reason);
+                if (reason) {
+                        refuse_subscription(publication, subscription, reason);
+                        return false;
+                }
         }
-        list_for_each (&service->publications, link) {
-                pair = pair_new(list_entry(link, struct publication, service_link), subscription);
-                if (!pair)
-                        return -ENOMEM;
+        return true;
+}
+
+int subscription_join(struct subscription *subscription)
+{
+        if (!subscription->is_resumed && !is_welcome(subscription))
+                return -ERANGE;
+        list_for_each (&subscription->service->publications, link) {
+                struct publication *publication =
+                        list_entry(link, struct publication, service_link);
                 /* Before the publisher counts it: what comes after is missed or taken. */
-                pair->start = publication_newest(pair->publication);
-                take_seat(pair);
+                int code = join(publication, subscription, publication_newest(publication));
+
+                if (code < 0)
+                        return code;
         }
         return 0;
 }
 
 int publication_join(struct publication *publication)
 {
-        list_for_each (&publication->service->subscriptions, link) {
-                struct subscription *subscription =
-                        list_entry(link, struct subscription, service_link);
-                struct pair *pair = pair_new(publication, subscription);
+        /* Nobody who is there has missed anything of a new one. */
+        uint64_t start = publication->is_resumed ? publication_newest(publication) : 0;
 
-                if (!pair)
-                        return -ENOMEM;
-                pair->reason = judge(publication, subscription);
-                publication->n_seats_wanted += pair->reason == REFUSED_SEATS;
-                if (pair->reason)
-                        introduction_wait(subscription->session, &pair->to_subscriber);
-                else
-                        take_seat(pair);
+        list_for_each (&publication->service->subscriptions, link) {
+                int code = join(publication, list_entry(link, struct subscription, service_link),
+                                start);
+
+                if (code < 0)
+                        return code;
         }
         return 0;
 }

@@ -31,6 +31,9 @@
  * that reads zero is believed only if the client has said that it is done, by UNSUBSCRIBE or by
  * closing its socket. Whom the broker has dropped may go on to take for as long as it lives.
  *
+ * Two that have resumed and list each other (resume.h) are SEATED and told at once, without
+ * descriptors, by PEER_BACK.
+ *
  * Each of the two messages waits, as an `introduction`, in the list of the session that is to get
  * it; so nobody waits for anybody but the one that doesn't read.
  */
@@ -80,14 +83,20 @@ struct pair {
 int publication_join(struct publication *publication);
 
 /* Pairs a new subscription with the publications that there are, or with none: -ERANGE: one of
- * them has no seat or too little of something (the text says which); -ENOMEM. Then
- * subscription_leave() undoes it. */
+ * them has no seat or too little of something (the text says which; one that resumes is REFUSED by
+ * that one only); -ENOMEM. Then subscription_leave() undoes it. */
 int subscription_join(struct subscription *subscription);
 
 /* Ends a publication or subscription, tells those concerned, drops the service if it was the last.
  * A subscription stays as a ghost if samples may still be held. */
 void publication_leave(struct publication *publication);
 void subscription_leave(struct subscription *subscription);
+
+/* Gives free seats to those that were refused for want of one. */
+void publication_seat_others(struct publication *publication);
+
+/* Ends a ghost whose subscription comes back: no publisher is told. */
+void ghost_end_silently(struct subscription *ghost);
 
 /* Looks which ghosts of the session hold nothing any more and ends them; `process_ended`: all of
  * them. Frees the session if it was one too and the last is gone. */
@@ -99,6 +108,9 @@ bool pair_ghosts_may_end(const struct session *session);
 /* Puts a message in, or out of, the list of those that wait for this session. */
 void introduction_wait(struct session *session, struct introduction *introduction);
 void introduction_stop(struct introduction *introduction);
+
+/* Tells both sides of a pair that the other is back. */
+void introduce_back(struct pair *pair);
 
 /* Sends what waits for this session. Whether nothing waits any more. */
 bool introduce_waiting(struct session *session);

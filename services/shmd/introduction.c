@@ -6,6 +6,7 @@
 #include "channel.h"
 #include "error.h"
 #include "introduce.h"
+#include "process.h"
 #include "registry.h"
 #include "server.h"
 #include "session.h"
@@ -41,20 +42,26 @@ static int send_subscriber(struct pair *pair)
                                                  .board = subscription->board->number,
                                                  .block = subscription->block,
                                                  .row_offset = subscription->row_offset,
-                                                 .n_holds = subscription->holds};
+                                                 .n_holds = subscription->holds,
+                                                 .start = pair->start};
         struct wake_channel_ends channel;
+        bool is_old = publisher->version < PROTOCOL_RESUME_SINCE;
         int code = wake_channel_find(&channel, subscriber, publisher);
 
         if (code < 0)
                 return session_retry(publisher);
         added.channel = channel.number;
         added.channel_kind = channel.kind;
+        if (subscriber->hello_flags & HELLO_NO_MEMBARRIER)
+                added.flags = SUBSCRIBER_NO_MEMBARRIER;
         fill_peer(&added.peer, subscription->id, subscriber);
-        wire_begin(&added, MESSAGE_SUBSCRIBER_ADDED, sizeof(added), 0);
+        wire_begin(&added, MESSAGE_SUBSCRIBER_ADDED,
+                   is_old ? MESSAGE_SUBSCRIBER_ADDED_SIZE_1 : sizeof(added), 0);
         return session_introduce(publisher, &added,
                                  (int[]){subscriber->blocks[subscription->block].fd,
-                                         subscription->board->read_fd, channel.write_fd},
-                                 3);
+                                         subscription->board->read_fd, channel.write_fd,
+                                         subscriber->pid_fd},
+                                 is_old ? 3 : 4);
 }
 
 static int send_publisher(struct pair *pair)
@@ -64,8 +71,11 @@ static int send_publisher(struct pair *pair)
         struct session *subscriber = subscription->session;
         struct message_publisher_added added = {.subscription = subscription->id,
                                                 .board = subscription->board->number,
-                                                .geometry = publication->geometry};
+                                                .geometry = publication->geometry,
+                                                .connection = publication->session->connection};
         struct wake_channel_ends channel;
+        int fds[PROTOCOL_FDS_MAX];
+        unsigned n_fds = 0;
         int code = wake_channel_find(&channel, subscriber, publication->session);
 
         if (code < 0)
@@ -78,11 +88,29 @@ static int send_publisher(struct pair *pair)
                 added.channel = channel.number;
         }
         fill_peer(&added.peer, publication->id, publication->session);
-        wire_begin(&added, MESSAGE_PUBLISHER_ADDED, sizeof(added), 0);
-        return session_introduce(
-                subscriber, &added,
-                (int[]){publication->segment_fd, subscription->board->write_fd, channel.read_fd},
-                channel.kind == CHANNEL_SOCKET ? 3 : 2);
+        wire_begin(&added, MESSAGE_PUBLISHER_ADDED,
+                   subscriber->version < PROTOCOL_RESUME_SINCE ? MESSAGE_PUBLISHER_ADDED_SIZE_1
+                                                               : sizeof(added),
+                   0);
+        fds[n_fds++] = publication->segment_fd;
+        fds[n_fds++] = subscription->board->write_fd;
+        if (channel.kind == CHANNEL_SOCKET)
+                fds[n_fds++] = channel.read_fd;
+        if (subscriber->version >= PROTOCOL_RESUME_SINCE)
+                fds[n_fds++] = publication->session->pid_fd;
+        return session_introduce(subscriber, &added, fds, n_fds);
+}
+
+void introduce_back(struct pair *pair)
+{
+        struct message_pair back = {.publisher = pair->publication->id,
+                                    .subscription = pair->subscription->id,
+                                    .which = REINTRODUCE_SUBSCRIBER};
+
+        wire_begin(&back, MESSAGE_PEER_BACK, sizeof(back), 0);
+        session_send(pair->publication->session, &back);
+        back.which = REINTRODUCE_PUBLISHER;
+        session_send(pair->subscription->session, &back);
 }
 
 static void send_refusal(struct pair *pair)
@@ -147,6 +175,20 @@ static struct pair *find_pair(const struct publication *publication, uint64_t su
         return NULL;
 }
 
+/* A publisher waits for one that another broker has introduced, and it couldn't take: it will
+ * never come if its process is gone. */
+static void forget_lost(const struct publication *publication,
+                        const struct message_reintroduce *again)
+{
+        struct message_subscriber_removed removed = {
+                .publisher = publication->id, .subscription = again->subscription, .final = true};
+
+        if (!process_is_absent(again->pid))
+                return;
+        wire_begin(&removed, MESSAGE_SUBSCRIBER_REMOVED, sizeof(removed), 0);
+        session_send(publication->session, &removed);
+}
+
 int introduce_again(struct session *session, const struct message_reintroduce *again)
 {
         struct publication *publication =
@@ -154,6 +196,8 @@ int introduce_again(struct session *session, const struct message_reintroduce *a
         struct pair *pair = publication ? find_pair(publication, again->subscription) : NULL;
         bool to_publisher = again->which == REINTRODUCE_SUBSCRIBER;
 
+        if (!pair && publication && publication->session == session && to_publisher)
+                forget_lost(publication, again);
         /* One of the two has left; the message that says so is on its way. */
         if (!pair || pair->state != PAIR_SEATED)
                 return 0;

@@ -25,6 +25,9 @@
 #include "util.h"
 #include "wire.h"
 
+/* In store for when there is no memory. */
+#define SPARE_MESSAGES 64u
+
 /* A message that waits for room in the socket, or for introductions that come first. */
 struct outgoing {
         struct list link; /* session.queue or session.replies */
@@ -100,14 +103,20 @@ void session_welcome(struct session *session, const struct message_hello *hello,
 {
         struct message_welcome welcome = {
                 .version = version, .broker_pid = getpid(), .session = session->number};
+        bool is_old = version < PROTOCOL_RESUME_SINCE;
         int code = make_page(session);
 
         if (code < 0) {
                 session_fail(session, code, "no page for the session: %s", error_text());
                 return;
         }
-        wire_begin(&welcome, MESSAGE_WELCOME, sizeof(welcome), hello->header.serial);
-        code = socket_send(session->fd, &welcome, sizeof(welcome), &session->page.fd, 1);
+        alive_hold(&session->server->alive);
+        welcome.alive_offset = session->server->alive.word_offset;
+        wire_begin(&welcome, MESSAGE_WELCOME, is_old ? MESSAGE_WELCOME_SIZE_1 : sizeof(welcome),
+                   hello->header.serial);
+        code = socket_send(session->fd, &welcome, welcome.header.size,
+                           (int[]){session->page.fd, session->server->alive.page.fd},
+                           is_old ? 1 : 2);
         fd_close(&session->page.fd);
         if (code == -EPIPE || code == -ECONNRESET) {
                 session->is_broken = true;
@@ -116,6 +125,7 @@ void session_welcome(struct session *session, const struct message_hello *hello,
                 return;
         }
         session_name(session);
+        session->version = version;
         session->connection = hello->connection;
         session->hello_flags = hello->flags;
         session->state = SESSION_OPEN;
@@ -168,6 +178,42 @@ static int send_now(struct session *session, const struct message *message)
         return 0;
 }
 
+/* A reply is the longest of the messages that are queued. */
+#define SPARE_SIZE sizeof(struct message_reply)
+_Static_assert(sizeof(struct message_listing) <= SPARE_SIZE, "fits a spare message");
+
+void outbox_refill(struct server *server)
+{
+        while (server->n_spare_messages < SPARE_MESSAGES) {
+                struct outgoing *spare = malloc(sizeof(struct list) + SPARE_SIZE);
+
+                if (!spare)
+                        return;
+                list_append(&server->spare_messages, &spare->link);
+                server->n_spare_messages++;
+        }
+}
+
+void outbox_deinit(struct server *server)
+{
+        list_for_each_safe (&server->spare_messages, link) {
+                list_remove(link);
+                free(list_entry(link, struct outgoing, link));
+        }
+}
+
+static struct outgoing *new_outgoing(struct server *server, uint32_t size)
+{
+        struct outgoing *outgoing = malloc(sizeof(struct list) + size);
+
+        if (outgoing || size > SPARE_SIZE || list_empty(&server->spare_messages))
+                return outgoing;
+        outgoing = list_entry(server->spare_messages.next, struct outgoing, link);
+        list_remove(&outgoing->link);
+        server->n_spare_messages--;
+        return outgoing;
+}
+
 static struct outgoing *copy_message(struct session *session, const struct message *message)
 {
         struct outgoing *outgoing;
@@ -177,7 +223,7 @@ static struct outgoing *copy_message(struct session *session, const struct messa
                              session->n_replies);
                 return NULL;
         }
-        outgoing = malloc(sizeof(struct list) + message->size);
+        outgoing = new_outgoing(session->server, message->size);
         if (!outgoing) {
                 session_fail(session, -ENOMEM, "no memory for a message");
                 return NULL;

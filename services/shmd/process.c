@@ -37,6 +37,17 @@ void process_name(pid_t pid, char name[static PROTOCOL_PROGRAM_SIZE])
                 name[0] = '?';
 }
 
+bool process_is_absent(pid_t pid)
+{
+        cleanup_fd int fd = -1;
+
+        if (pid <= 0)
+                return false;
+        fd = (int)syscall(SYS_pidfd_open, pid, 0);
+        /* One that has ended and was not waited for has a number still. */
+        return fd < 0 ? errno == ESRCH : process_has_ended(fd);
+}
+
 bool process_has_ended(int pid_fd)
 {
         struct pollfd look = {.fd = pid_fd, .events = POLLIN};

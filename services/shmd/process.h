@@ -21,6 +21,9 @@ void process_name(pid_t pid, char name[static PROTOCOL_PROGRAM_SIZE]);
  * -ESRCH: it is gone already, or can't be seen from the broker's pid namespace. */
 int process_open(int socket_fd, const struct ucred *who);
 
+/* Whether there is no process of this number, as far as it can be seen from here. */
+bool process_is_absent(pid_t pid);
+
 /* Whether the process has ended. */
 bool process_has_ended(int pid_fd);
 

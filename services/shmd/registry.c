@@ -21,6 +21,8 @@ void registry_init(struct registry *registry, struct closer *closer, struct spar
         memset(registry, 0, sizeof(*registry));
         registry->closer = closer;
         registry->spares = spares;
+        /* Clients keep boards and channels of brokers that are no more. */
+        registry->last_number = random_id();
         for (unsigned i = 0; i < REGISTRY_BUCKETS; i++) {
                 list_init(&registry->publications[i]);
                 list_init(&registry->subscriptions[i]);
@@ -39,7 +41,8 @@ void registry_deinit(struct registry *registry)
 
 uint64_t registry_number(struct registry *registry)
 {
-        return ++registry->last_number;
+        /* 0 means none. */
+        return ++registry->last_number ? registry->last_number : ++registry->last_number;
 }
 
 /* Ids are random, so their high half spreads them. */
@@ -110,7 +113,7 @@ static struct service *service_new(const char *name, const struct message_type_h
         list_init(&service->publications);
         list_init(&service->subscriptions);
         list_init(&service->boards);
-        memcpy(service->name, name, strlen(name));
+        memcpy(service->name, name, strlen(name) + 1);
         service->type = *type;
         memcpy(service->fields, fields, fields_size);
         return service;
@@ -209,6 +212,7 @@ int publication_new(struct publication **publication, struct registry *registry,
         made->geometry = advertise->geometry;
         made->max_subscribers = advertise->max_subscribers;
         made->holds = advertise->holds;
+        made->is_resumed = advertise->flags & ADVERTISE_RESUME;
         made->segment_fd = *segment_fd;
         *segment_fd = -1; /* consumed */
         list_append(&registry->publications[bucket_of(made->id)], &made->id_link);
@@ -222,7 +226,7 @@ int publication_new(struct publication **publication, struct registry *registry,
 
 void publication_free(struct publication *publication, struct registry *registry)
 {
-        assert(list_empty(&publication->pairs) && !publication->n_seats &&
+        assert(list_empty(&publication->pairs) && publication->n_seats == publication->known.n &&
                !publication->n_seats_wanted);
         list_remove(&publication->id_link);
         list_remove(&publication->service_link);
@@ -230,6 +234,7 @@ void publication_free(struct publication *publication, struct registry *registry
         publication->service->n_publications--;
         publication->session->n_publications--;
         closer_give(registry->closer, &publication->segment_fd);
+        known_deinit(&publication->known);
         free(publication);
 }
 
@@ -295,6 +300,7 @@ int subscription_new(struct subscription **subscription, struct registry *regist
         made->id = subscribe->subscription;
         made->holds = subscribe->holds;
         made->holds_set = subscribe->flags & SUBSCRIBE_HOLDS_SET;
+        made->is_resumed = subscribe->flags & SUBSCRIBE_RESUME;
         made->min_depth = subscribe->min_depth;
         made->history = subscribe->history;
         made->block = subscribe->block;
@@ -332,6 +338,7 @@ void subscription_free(struct subscription *subscription, struct registry *regis
         list_remove(&subscription->id_link);
         session->n_subscriptions--;
         session->blocks[subscription->block].n_subscriptions--;
+        known_deinit(&subscription->known);
         free(subscription);
 }
 

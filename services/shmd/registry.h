@@ -30,6 +30,7 @@
 #include "layout.h"
 #include "list.h"
 #include "protocol.h"
+#include "resume.h"
 
 struct closer;
 struct session;
@@ -42,7 +43,7 @@ struct registry {
         struct list subscriptions[REGISTRY_BUCKETS]; /* subscription.id_link */
         struct service **services;                   /* in the order of their names */
         size_t n_services, room;
-        uint64_t last_number; /* the last id given to a board or channel */
+        uint64_t last_number; /* the last id given to a board or channel; begins at random */
         struct closer *closer;
         struct spares *spares;
 };
@@ -78,9 +79,11 @@ struct publication {
         uint64_t id;
         struct ring_geometry geometry;
         uint32_t max_subscribers;
-        uint32_t holds; /* for each subscriber, at most */
-        uint32_t n_seats;
+        uint32_t holds;          /* for each subscriber, at most */
+        uint32_t n_seats;        /* taken, or kept for who is known */
         uint32_t n_seats_wanted; /* pairs refused for want of one */
+        bool is_resumed;         /* it was published before this broker was there */
+        struct known_list known; /* each has a seat */
         int segment_fd;
         uint64_t sequence; /* the newest, as of sequence_time; for lists */
         uint64_t sequence_time;
@@ -103,6 +106,8 @@ struct subscription {
         uint32_t history;
         uint32_t block;
         uint32_t row_offset;
+        bool is_resumed; /* it was subscribed before this broker was there */
+        struct known_list known;
 };
 
 /* Its newest message, read from its ring; 0: none, or its segment can't be mapped. */
@@ -112,7 +117,7 @@ void registry_init(struct registry *registry, struct closer *closer, struct spar
 /* Everything has left before. */
 void registry_deinit(struct registry *registry);
 
-/* A number that boards and channels are told apart by, never given twice. */
+/* A number that boards and channels are told apart by, never given twice, nor by another broker. */
 uint64_t registry_number(struct registry *registry);
 
 /* The service, or NULL. */

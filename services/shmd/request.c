@@ -10,6 +10,7 @@
 #include "listing.h"
 #include "registry.h"
 #include "request.h"
+#include "resume.h"
 #include "segment.h"
 #include "server.h"
 #include "session.h"
@@ -33,6 +34,11 @@ static void hello(struct session *session, const struct message_hello *hello)
                 return;
         }
         session_welcome(session, hello, version);
+        if (session->state != SESSION_OPEN || !(hello->flags & HELLO_RESUME))
+                return;
+        session->is_resuming = true;
+        resume_supersede(session);
+        resume_begin_grace(session->server);
 }
 
 /* ---- publishers ------------------------------------------------------------------------- */
@@ -57,6 +63,10 @@ static int advertise(struct session *session, const struct message_advertise *ad
                 registry_drop_if_empty(registry, service);
                 return code;
         }
+        if (publication->is_resumed) {
+                known_take(&publication->known, &session->known, publication->id);
+                publication->n_seats = publication->known.n;
+        }
         code = publication_join(publication);
         if (code < 0)
                 publication_leave(publication);
@@ -71,10 +81,23 @@ static int check_fds(const struct packet *packet)
         return error_set(-EMFILE, "the broker has no descriptors free");
 }
 
+/* Only who says in HELLO that it resumes may do so, and only until it has said RESUMED. */
+static bool check_resuming(struct session *session, bool resumes)
+{
+        if (!resumes || session->is_resuming)
+                return true;
+        session_fail(session, -EPROTO, "it resumes without having said so");
+        return false;
+}
+
 static void handle_advertise(struct session *session, struct packet *packet)
 {
         const struct message_advertise *message = (const void *)packet->bytes;
-        int code = check_fds(packet);
+        bool resumes = message->flags & ADVERTISE_RESUME;
+        int code = check_resuming(session, resumes) ? check_fds(packet) : -EPROTO;
+
+        if (code == -EPROTO || (!resumes && resume_holds(session, packet, message->service)))
+                return;
 
         if (code == 0) {
                 if (segment_check(packet->fds[0], message->geometry.size, session->uid) < 0) {
@@ -83,6 +106,7 @@ static void handle_advertise(struct session *session, struct packet *packet)
                 }
                 code = advertise(session, message, &packet->fds[0]);
         }
+        session->has_stranded |= resumes && code < 0;
         session_reply(session, message->header.serial, code, 0);
 }
 
@@ -108,19 +132,20 @@ static int take_block(struct session *session, uint32_t index, int *fd)
 
         if (segment_check(*fd, BLOCK_SIZE, session->uid) < 0)
                 return error_prefix(-EPROTO, "SUBSCRIBE: block %u", index);
-        if (index > session->n_blocks ||
+        /* Of one that resumes, the first ones may not be in use any more. */
+        if ((index > session->n_blocks && !session->is_resuming) ||
             (index < session->n_blocks && session->blocks[index].n_subscriptions))
                 return error_set(-EPROTO, "SUBSCRIBE: block %u comes when there are %u", index,
                                  session->n_blocks);
-        if (index == SESSION_BLOCKS_MAX)
+        if (index >= SESSION_BLOCKS_MAX)
                 return error_set(-ENOSPC, "a connection may have %u blocks", SESSION_BLOCKS_MAX);
-        if (index == session->n_blocks) {
+        if (index >= session->n_blocks) {
                 blocks = realloc(session->blocks, (index + 1) * sizeof(*blocks));
                 if (!blocks)
                         return error_set(-ENOMEM, "the broker has no memory");
                 session->blocks = blocks;
-                session->n_blocks++;
-                blocks[index] = (struct session_block){.fd = -1};
+                while (session->n_blocks <= index)
+                        blocks[session->n_blocks++] = (struct session_block){.fd = -1};
         }
         closer_give(session->server->closer, &session->blocks[index].fd);
         session->blocks[index].fd = *fd;
@@ -156,7 +181,8 @@ static int take_fds(struct session *session, const struct message_subscribe *sub
                 code = take_pipe(session, &packet->fds[i++]);
         if (code < 0)
                 return code;
-        if (subscribe->block >= session->n_blocks || session->pipe_fd < 0)
+        if (subscribe->block >= session->n_blocks || session->blocks[subscribe->block].fd < 0 ||
+            session->pipe_fd < 0)
                 return error_set(-EPROTO, "SUBSCRIBE: no block %u, or no channel",
                                  subscribe->block);
         return 0;
@@ -176,11 +202,15 @@ static int subscribe(struct session *session, const struct message_subscribe *su
                              subscribe->fields);
         if (code < 0)
                 return code;
+        if (subscribe->flags & SUBSCRIBE_RESUME)
+                resume_from_ghost(session, subscribe->subscription);
         code = subscription_new(&subscription, registry, session, service, subscribe);
         if (code < 0) {
                 registry_drop_if_empty(registry, service);
                 return code;
         }
+        if (subscription->is_resumed)
+                known_take(&subscription->known, &session->known, subscription->id);
         code = subscription_join(subscription);
         if (code < 0)
                 subscription_leave(subscription);
@@ -190,8 +220,11 @@ static int subscribe(struct session *session, const struct message_subscribe *su
 static void handle_subscribe(struct session *session, struct packet *packet)
 {
         const struct message_subscribe *message = (const void *)packet->bytes;
-        int code = check_fds(packet);
+        bool resumes = message->flags & SUBSCRIBE_RESUME;
+        int code = check_resuming(session, resumes) ? check_fds(packet) : -EPROTO;
 
+        if (code == -EPROTO || (!resumes && resume_holds(session, packet, message->service)))
+                return;
         if (code == 0) {
                 code = take_fds(session, message, packet);
                 if (code == -EPROTO) {
@@ -201,6 +234,7 @@ static void handle_subscribe(struct session *session, struct packet *packet)
         }
         if (code == 0)
                 code = subscribe(session, message);
+        session->has_stranded |= resumes && code < 0;
         session_reply(session, message->header.serial, code, 0);
 }
 
@@ -227,6 +261,25 @@ static void handle_acknowledge(struct session *session, const struct message_ack
                 return;
         }
         session_acknowledge(session, message->count);
+}
+
+static void handle_known(struct session *session, const struct message_known *known)
+{
+        int code;
+
+        if (!check_resuming(session, true))
+                return;
+        code = known_add(&session->known, known->owner, known->peers, known->count);
+        if (code < 0)
+                session_fail(session, code, "%s", error_text());
+}
+
+static void handle_resumed(struct session *session, const struct message *message)
+{
+        if (!check_resuming(session, true))
+                return;
+        resume_complete(session);
+        session_reply(session, message->serial, 0, 0);
 }
 
 void request_handle(struct session *session, struct packet *packet)
@@ -259,6 +312,15 @@ void request_handle(struct session *session, struct packet *packet)
         case MESSAGE_REINTRODUCE:
                 if (introduce_again(session, message) < 0)
                         session_fail(session, -EPROTO, "%s", error_text());
+                break;
+        case MESSAGE_KNOWN:
+                handle_known(session, message);
+                break;
+        case MESSAGE_RESUMED:
+                handle_resumed(session, &packet->header);
+                break;
+        case MESSAGE_FORGOTTEN:
+                resume_forget(session, message);
                 break;
         case MESSAGE_LIST:
                 listing_send(session, message);

@@ -13,6 +13,7 @@
 #include "closer.h"
 #include "error.h"
 #include "introduce.h"
+#include "resume.h"
 #include "server.h"
 #include "session.h"
 #include "util.h"
@@ -35,7 +36,10 @@ void server_settle(struct server *server)
                         break;
         }
         /* The reserve comes first: spares only save time. */
-        if (!server->is_closing && accept_refill(server))
+        if (server->is_closing)
+                return;
+        outbox_refill(server);
+        if (accept_refill(server))
                 spares_refill(&server->spares);
 }
 
@@ -115,9 +119,11 @@ int server_open(struct server *server, const struct shmd_broker_options *options
         list_init(&server->dirty);
         list_init(&server->ending);
         list_init(&server->retrying);
+        list_init(&server->spare_messages);
         registry_init(&server->registry, NULL, &server->spares);
         server->spares = SPARES_NONE;
         server->address = ADDRESS_NONE;
+        server->alive = ALIVE_NONE;
         server->reserve_fd = -1;
         server->log = (struct broker_log){.callback = options->log, .user = options->user};
         server->no_membarrier = !may_membarrier();
@@ -131,11 +137,18 @@ int server_open(struct server *server, const struct shmd_broker_options *options
         code = address_open(&server->address, options->socket, options->n_uids > 0);
         if (code < 0)
                 return code;
+        code = alive_open(&server->alive);
+        if (code < 0)
+                return code;
         init_timer(server, &server->retry_timer);
         init_timer(server, &server->ghost_timer);
+        init_timer(server, &server->grace_timer);
+        if (server->address.had_predecessor)
+                resume_begin_grace(server);
         code = accept_start(server);
         if (code < 0)
                 return code;
+        outbox_refill(server);
         spares_refill(&server->spares);
         broker_log(&server->log, SHMD_LOG_INFO, "listening on %s", options->socket);
         return 0;
@@ -168,12 +181,14 @@ void server_close(struct server *server, void (*on_closed)(struct server *server
         close_handle(&server->accept_timer);
         close_handle(&server->retry_timer);
         close_handle(&server->ghost_timer);
+        close_handle(&server->grace_timer);
         address_close(&server->address);
         /* All at once, so that none is told of another's end. */
         list_for_each (&server->sessions, link)
                 session_abandon(list_entry(link, struct session, link));
         server_settle(server);
         assert(list_empty(&server->sessions));
+        alive_close(&server->alive);
         if (!server->n_handles)
                 on_closed(server);
 }
@@ -183,6 +198,7 @@ void server_deinit(struct server *server)
         assert(!server->n_handles && !server->n_in_flight);
         registry_deinit(&server->registry);
         spares_close(&server->spares);
+        outbox_deinit(server);
         closer_free(server->closer);
         access_deinit(&server->access);
         fd_close(&server->reserve_fd);

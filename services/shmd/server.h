@@ -11,7 +11,7 @@
  *
  * Timers run only while something waits that no descriptor will announce: a send that the kernel
  * refused for want of memory or of room for descriptors in flight, a ghost whose row is not empty,
- * an accept without a free descriptor.
+ * an accept without a free descriptor, clients of a broker that has died and may resume.
  */
 #ifndef SHMD_BROKER_SERVER_H
 #define SHMD_BROKER_SERVER_H
@@ -20,6 +20,7 @@
 
 #include "access.h"
 #include "address.h"
+#include "alive.h"
 #include "list.h"
 #include "log.h"
 #include "registry.h"
@@ -35,10 +36,13 @@ struct server {
         struct closer *closer;
         struct registry registry;
         struct spares spares;
-        struct list sessions; /* session.link; ghosts of sessions too */
-        struct list dirty;    /* session.dirty_link: there is something to send */
-        struct list ending;   /* session.ending_link: not served any more */
-        struct list retrying; /* session.retry_link: to be dirty at the next tick */
+        struct alive alive;
+        struct list sessions;       /* session.link; ghosts of sessions too */
+        struct list dirty;          /* session.dirty_link: there is something to send */
+        struct list ending;         /* session.ending_link: not served any more */
+        struct list retrying;       /* session.retry_link: to be dirty at the next tick */
+        struct list spare_messages; /* outgoing.link: for when there is no memory */
+        uint32_t n_spare_messages;
         uint64_t last_session;
         uint32_t n_in_flight;   /* introductions that were not acknowledged, of all sessions */
         uint32_t in_flight_max; /* from when on those are scarce */
@@ -53,6 +57,9 @@ struct server {
 
         uv_timer_t retry_timer;
         uv_timer_t ghost_timer;
+        uv_timer_t grace_timer;
+        bool is_in_grace; /* opening a service that isn't there waits */
+        bool had_grace;
         unsigned n_handles; /* of the server and its sessions; 0: it may be freed */
         bool is_closing;
         void (*on_closed)(struct server *server);

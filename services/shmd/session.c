@@ -15,6 +15,7 @@
 #include "process.h"
 #include "registry.h"
 #include "request.h"
+#include "resume.h"
 #include "server.h"
 #include "session.h"
 #include "util.h"
@@ -98,7 +99,7 @@ static void receive(struct session *session, unsigned burst)
         bool was_reset = false;
         int received;
 
-        while (burst-- && session->state < SESSION_ENDING) {
+        while (burst-- && session->state < SESSION_ENDING && !session->held) {
                 received = socket_receive(session->fd, packet);
                 if (received == -EAGAIN || received == -ENOMEM || received == -ENOBUFS)
                         return;
@@ -136,12 +137,27 @@ static void on_socket(uv_poll_t *poll, int status, int events)
 
 void session_watch(struct session *session)
 {
-        int events = UV_READABLE | (session->is_full ? UV_WRITABLE : 0);
+        int events = (session->held ? 0 : UV_READABLE) | (session->is_full ? UV_WRITABLE : 0);
 
         if (session->state >= SESSION_ENDING || events == session->poll_events)
                 return;
         session->poll_events = events;
-        uv_poll_start(&session->poll, events, on_socket);
+        if (events)
+                uv_poll_start(&session->poll, events, on_socket);
+        else
+                uv_poll_stop(&session->poll);
+}
+
+void session_go_on(struct session *session)
+{
+        struct packet *packet = &session->server->packet;
+
+        if (!resume_take_held(session, packet))
+                return;
+        if (session->state < SESSION_ENDING)
+                request_handle(session, packet);
+        give_packet(session, packet);
+        session_watch(session);
 }
 
 static void on_process(uv_poll_t *poll, int status, int events)
@@ -271,6 +287,8 @@ static void close_socket(struct session *session)
 {
         session_discard(session);
         session_acknowledge(session, session->n_unacknowledged);
+        resume_drop_held(session);
+        known_deinit(&session->known);
         close_poll(session, &session->poll);
         /* The end of file is there before the page tells of it, and before the closer's turn. */
         shutdown(session->fd, SHUT_RDWR);
@@ -301,6 +319,12 @@ void session_end(struct session *session)
         close_socket(session);
         /* Those that had left before, with something held. */
         pair_exorcise(session, session->ended_by == SESSION_ENDED_BY_PROCESS);
+}
+
+void session_end_now(struct session *session)
+{
+        note_end(session, SESSION_ENDED_BY_CLIENT);
+        session_end(session);
 }
 
 void session_ghost_gone(struct session *session)

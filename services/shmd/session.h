@@ -37,6 +37,7 @@
 
 #include "list.h"
 #include "protocol.h"
+#include "resume.h"
 #include "segment.h"
 
 /* Limits for each connection, beside the number of descriptors that the broker may have. */
@@ -49,6 +50,7 @@
 /* Messages handled before others have their turn. */
 #define SESSION_BURST 32u
 
+struct held_request;
 struct server;
 
 enum session_state {
@@ -77,18 +79,18 @@ struct session {
         unsigned n_handles; /* of these two, that are open or being closed */
         int poll_events;    /* that `poll` watches now */
         struct server *server;
-        struct list link;          /* server.sessions */
-        struct list dirty_link;    /* server.dirty */
-        struct list ending_link;   /* server.ending */
-        struct list retry_link;    /* server.retrying */
-        struct list publications;  /* publication.session_link */
-        struct list subscriptions; /* subscription.session_link */
-        struct list ghosts;        /* subscription.session_link */
-        struct list channels;      /* wake_channel.link */
-        struct list waiting;       /* introduction.link */
-        struct list queue;         /* outgoing.link */
-        struct list replies;       /* outgoing.link: held back until `waiting` is empty */
-        struct session_block *blocks;
+        struct list link;             /* server.sessions */
+        struct list dirty_link;       /* server.dirty */
+        struct list ending_link;      /* server.ending */
+        struct list retry_link;       /* server.retrying */
+        struct list publications;     /* publication.session_link */
+        struct list subscriptions;    /* subscription.session_link */
+        struct list ghosts;           /* subscription.session_link */
+        struct list channels;         /* wake_channel.link */
+        struct list waiting;          /* introduction.link */
+        struct list queue;            /* outgoing.link */
+        struct list replies;          /* outgoing.link: held back until `waiting` is empty */
+        struct session_block *blocks; /* [n_blocks]; fd -1: not passed yet */
         uint32_t n_blocks;
         enum session_state state;
         enum session_end ended_by;
@@ -102,12 +104,18 @@ struct session {
         uint64_t page_word; /* what stands in the page */
         uint64_t number;    /* of the session */
         uint64_t connection;
+        uint32_t version; /* of the protocol */
         uint32_t hello_flags;
         uint32_t n_unacknowledged; /* introductions */
         uint32_t n_replies;        /* in `queue` and `replies` */
         uint32_t n_publications;
-        uint32_t n_subscriptions; /* ghosts too */
-        uint32_t n_no_asym;       /* pairs because of which SESSION_NO_ASYM is set */
+        uint32_t n_subscriptions;  /* ghosts too */
+        uint32_t n_no_asym;        /* pairs because of which SESSION_NO_ASYM is set */
+        bool is_resuming;          /* it said so, and RESUMED has not come yet */
+        bool has_resumed;          /* RESUMED has come */
+        bool has_stranded;         /* something of it could not be taken over */
+        struct known_list known;   /* of the request that comes next */
+        struct held_request *held; /* until the grace is over; nothing is read meanwhile */
         uid_t uid;
         pid_t pid;
         char program[PROTOCOL_PROGRAM_SIZE];
@@ -129,6 +137,13 @@ void session_fail(struct session *session, int code, const char *format, ...)
 /* Ends what session_fail(), an end of file or a death has left. Frees the session unless a ghost
  * stays. */
 void session_end(struct session *session);
+
+/* Ends it at once, out of turn: a session of the same connection follows it. It must not be in
+ * anybody's hands. */
+void session_end_now(struct session *session);
+
+/* Handles the request that was held, and what came after it. */
+void session_go_on(struct session *session);
 
 /* A ghost has lost its last pair. */
 void session_ghost_gone(struct session *session);
@@ -159,6 +174,11 @@ void session_mark(struct session *session);
 
 /* Sends what can be sent; called by server_settle(). */
 void session_flush(struct session *session);
+
+/* Keeps messages in store, so that those who are owed one get it when there is no memory for a
+ * while; frees them. */
+void outbox_refill(struct server *server);
+void outbox_deinit(struct server *server);
 
 /* Drops what has not been sent. */
 void session_discard(struct session *session);

@@ -181,25 +181,26 @@ static void broker_of_another_version_is_named_with_both(void **state)
         const char *text;
         int fd;
 
-        wire_begin(&welcome, MESSAGE_WELCOME, sizeof(welcome), 1);
+        wire_begin(&welcome, MESSAGE_WELCOME, MESSAGE_WELCOME_SIZE_1, 1);
         must_equal(connect_to_false_broker(
-                           (struct answer){&welcome, sizeof(welcome), true, LAYOUT_VERSION}),
+                           (struct answer){&welcome, MESSAGE_WELCOME_SIZE_1, true, LAYOUT_VERSION}),
                    -EPROTO);
-        must_say(shmd_error(), "version 7", "version 1");
-        welcome.version = PROTOCOL_VERSION;
-        must_equal(connect_to_false_broker(
-                           (struct answer){&welcome, sizeof(welcome), true, LAYOUT_VERSION + 6}),
+        must_say(shmd_error(), "version 8", "versions 1 to 2");
+        /* One of the first version is good enough. */
+        welcome.version = 1;
+        must_equal(connect_to_false_broker((struct answer){&welcome, MESSAGE_WELCOME_SIZE_1, true,
+                                                           LAYOUT_VERSION + 6}),
                    -EPROTO);
         must_say(shmd_error(), "layout", "version 7", "this library's 1");
         must_equal(connect_to_false_broker(
-                           (struct answer){&welcome, sizeof(welcome), true, LAYOUT_VERSION}),
+                           (struct answer){&welcome, MESSAGE_WELCOME_SIZE_1, true, LAYOUT_VERSION}),
                    0);
-        /* And the other way round: the broker speaks 1, the client 7 to 9. */
+        /* And the other way round: the broker speaks 1 and 2, the client 7 to 9. */
         fd = raw_connect();
         raw_fill_hello(&hello, 9, 7);
         raw_send(fd, &hello, sizeof(hello), NULL, 0);
         text = raw_await_end(fd);
-        must_say(text, "7", "9", "1");
+        must_say(text, "7 to 9", "1 to 2");
         close(fd);
         /* A client that is newer but knows the old version too is welcome. */
         fd = raw_connect();
@@ -210,7 +211,7 @@ static void broker_of_another_version_is_named_with_both(void **state)
 
                 must(raw_receive(fd, &packet));
                 must_equal(packet.header.type, MESSAGE_WELCOME);
-                must_equal(((struct message_welcome *)&packet.header)->version, 1);
+                must_equal(((struct message_welcome *)&packet.header)->version, PROTOCOL_VERSION);
                 packet_close(&packet);
         }
         close(fd);

@@ -214,7 +214,7 @@ static void connect_and_subscribe_say_what_is_missing(void **state)
 
         /* However many there are, too few is -EMFILE and leaves nothing behind. */
         for (int more = 0;; more++) {
-                limit_descriptors((rlim_t)(first + more));
+                limit_descriptors((rlim_t)first + (rlim_t)more);
                 code = shmd_connect(&bus, &options);
                 restore_descriptors();
                 if (code == 0)

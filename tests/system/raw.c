@@ -83,7 +83,7 @@ int raw_session(uint64_t *connection)
         raw_send(fd, &hello, sizeof(hello), NULL, 0);
         must(raw_receive(fd, &packet));
         must_equal(packet.header.type, MESSAGE_WELCOME);
-        must_equal(packet.n_fds, 1);
+        must_equal(packet.n_fds, 2);
         if (connection)
                 *connection = hello.connection;
         packet_close(&packet);

@@ -51,6 +51,40 @@ static void each_message_is_accepted_from_the_side_that_sends_it(void **unused)
         }
 }
 
+/* Some have grown. 0: not this one. */
+static size_t size_in_version_1(enum message_type type)
+{
+        switch (type) {
+        case MESSAGE_WELCOME:
+                return MESSAGE_WELCOME_SIZE_1;
+        case MESSAGE_SUBSCRIBER_ADDED:
+                return MESSAGE_SUBSCRIBER_ADDED_SIZE_1;
+        case MESSAGE_PUBLISHER_ADDED:
+                return MESSAGE_PUBLISHER_ADDED_SIZE_1;
+        default:
+                return 0;
+        }
+}
+
+static void message_of_the_first_version_has_its_length_and_descriptors(void **unused)
+{
+        union wire_sample sample;
+
+        FOR_EACH_TYPE(type)
+        {
+                unsigned n_fds;
+
+                if (!size_in_version_1(type))
+                        continue;
+                wire_sample(&sample, type);
+                n_fds = wire_n_fds(&sample.header);
+                sample.header.size = (uint32_t)size_in_version_1(type);
+                assert_int_equal(check_exactly(&sample, sample.header.size, wire_sample_side(type)),
+                                 0);
+                assert_int_equal(wire_n_fds(&sample.header), n_fds - 1);
+        }
+}
+
 static void message_of_any_other_length_is_refused(void **unused)
 {
         union wire_sample sample;
@@ -60,7 +94,7 @@ static void message_of_any_other_length_is_refused(void **unused)
                 size_t size = wire_sample(&sample, type);
 
                 for (size_t wrong = 0; wrong <= size + 200; wrong++) {
-                        if (wrong == size)
+                        if (wrong == size || wrong == size_in_version_1(type))
                                 continue;
                         sample.header.size = (uint32_t)size;
                         assert_int_equal(check_exactly(&sample, wrong, wire_sample_side(type)),
@@ -170,13 +204,20 @@ static void field_out_of_range_is_refused(void **unused)
         REFUSES(MESSAGE_HELLO, sample.hello.magic++, "not shmd's protocol");
         REFUSES(MESSAGE_HELLO, sample.hello.connection = 0, "not shmd's protocol");
         REFUSES(MESSAGE_HELLO, sample.hello.min_version = 0, "not shmd's protocol");
-        REFUSES(MESSAGE_HELLO, sample.hello.min_version = 2, "not shmd's protocol");
+        REFUSES(MESSAGE_HELLO, sample.hello.min_version = 3, "not shmd's protocol");
         REFUSES(MESSAGE_REPLY, sample.reply.code = 1, "code 1");
         REFUSES(MESSAGE_REPLY, sample.reply.code = -4096, "code -4096");
         REFUSES(MESSAGE_REPLY, sample.reply.code = INT32_MIN, "code");
         REFUSES(MESSAGE_GOODBYE, sample.goodbye.code = 1, "code 1");
         REFUSES(MESSAGE_REINTRODUCE, sample.reintroduce.which = 0, "reintroduce 0");
         REFUSES(MESSAGE_REINTRODUCE, sample.reintroduce.which = 3, "reintroduce 3");
+        REFUSES(MESSAGE_PEER_BACK, sample.pair.which = 0, "0 can't be back");
+        REFUSES(MESSAGE_PEER_BACK, sample.pair.which = 3, "3 can't be back");
+        REFUSES(MESSAGE_KNOWN, sample.known.count = 0, "records do not fill");
+        REFUSES(MESSAGE_KNOWN, sample.known.count = 3, "records do not fill");
+        REFUSES(MESSAGE_KNOWN, sample.known.count = UINT32_MAX, "records do not fill");
+        REFUSES(MESSAGE_KNOWN, sample.known.peers[1].id = 0, "record 1");
+        REFUSES(MESSAGE_KNOWN, sample.known.peers[0].start = UINT64_MAX, "record 0");
         REFUSES(MESSAGE_PUBLISHER_REFUSED, sample.publisher_gone.reason = 0, "reason 0");
         REFUSES(MESSAGE_PUBLISHER_REFUSED, sample.publisher_gone.reason = 3, "reason 3");
         REFUSES(MESSAGE_LISTING, sample.listing.what = 0, "record 0");
@@ -194,6 +235,7 @@ static void advertisement_out_of_range_is_refused(void **unused)
         SPOILT(publisher = UINT64_C(1) << 32, "publisher's id");
         SPOILT(loans = 0, "loans 0");
         SPOILT(loans = PROTOCOL_LOANS_MAX + 1, "loans 65537");
+        SPOILT(flags = 2, "flags 0x2");
         SPOILT(holds = 0, "holds 0");
         SPOILT(holds = HOLDS_MAX + 1, "holds 1025");
         SPOILT(max_subscribers = 0, "max_subscribers 0");
@@ -271,9 +313,10 @@ static void row_that_is_not_inside_its_block_is_refused(void **unused)
 static void subscription_and_introduction_out_of_range_are_refused(void **unused)
 {
         REFUSES(MESSAGE_SUBSCRIBE, sample.subscribe.subscription = UINT64_C(1) << 32, "id is zero");
-        REFUSES(MESSAGE_SUBSCRIBE, sample.subscribe.flags = 8, "flags 0x8");
+        REFUSES(MESSAGE_SUBSCRIBE, sample.subscribe.flags = 16, "flags 0x10");
         REFUSES(MESSAGE_SUBSCRIBER_ADDED, sample.subscriber_added.channel_kind = 0, "channel 0");
         REFUSES(MESSAGE_SUBSCRIBER_ADDED, sample.subscriber_added.channel_kind = 3, "channel 3");
+        REFUSES(MESSAGE_SUBSCRIBER_ADDED, sample.subscriber_added.start = UINT64_MAX, "start");
         REFUSES(MESSAGE_SUBSCRIBER_ADDED, sample.subscriber_added.peer.id = 0, "without an id");
         REFUSES(MESSAGE_PUBLISHER_ADDED, sample.publisher_added.peer.id = 0, "without an id");
         REFUSES(MESSAGE_PUBLISHER_ADDED, sample.publisher_added.holds = 0, "holds 0");
@@ -292,12 +335,12 @@ static void descriptors_are_counted_by_type_and_flags(void **unused)
                 unsigned expected = 0;
 
                 wire_sample(&sample, type);
-                if (type == MESSAGE_WELCOME || type == MESSAGE_ADVERTISE)
+                if (type == MESSAGE_ADVERTISE)
                         expected = 1;
-                else if (type == MESSAGE_SUBSCRIBE)
+                else if (type == MESSAGE_SUBSCRIBE || type == MESSAGE_WELCOME)
                         expected = 2;
                 else if (type == MESSAGE_SUBSCRIBER_ADDED || type == MESSAGE_PUBLISHER_ADDED)
-                        expected = 3;
+                        expected = 4;
                 assert_int_equal(wire_n_fds(&sample.header), expected);
                 assert_true(expected <= PROTOCOL_FDS_MAX);
         }
@@ -308,7 +351,7 @@ static void descriptors_are_counted_by_type_and_flags(void **unused)
         assert_int_equal(wire_n_fds(&sample.header), 1);
         wire_sample(&sample, MESSAGE_PUBLISHER_ADDED);
         sample.publisher_added.flags = 0;
-        assert_int_equal(wire_n_fds(&sample.header), 2);
+        assert_int_equal(wire_n_fds(&sample.header), 3);
 }
 
 static void message_with_all_its_fields_is_the_longest(void **unused)
@@ -433,6 +476,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_message_is_accepted_from_the_side_that_sends_it),
                 cmocka_unit_test(message_of_any_other_length_is_refused),
+                cmocka_unit_test(message_of_the_first_version_has_its_length_and_descriptors),
                 cmocka_unit_test(message_that_lies_about_its_length_is_refused),
                 cmocka_unit_test(unknown_message_or_serial_is_refused),
                 cmocka_unit_test(string_without_an_end_is_refused),

@@ -18,6 +18,9 @@ enum wire_side wire_sample_side(enum message_type type)
         case MESSAGE_ACKNOWLEDGE:
         case MESSAGE_REINTRODUCE:
         case MESSAGE_LIST:
+        case MESSAGE_KNOWN:
+        case MESSAGE_RESUMED:
+        case MESSAGE_FORGOTTEN:
                 return WIRE_FROM_CLIENT;
         default:
                 return WIRE_FROM_BROKER;
@@ -132,6 +135,19 @@ static size_t set_fields(union wire_sample *sample, enum message_type type)
                 strcpy(sample->listing.service, "camera/front");
                 strcpy(sample->listing.type, "imu");
                 return sizeof(sample->listing);
+        case MESSAGE_KNOWN:
+                sample->known.owner = 0x123456789;
+                sample->known.count = 2;
+                sample->known.peers[0].id = 9;
+                sample->known.peers[1].id = 10;
+                return sizeof(sample->known) + 2 * sizeof(struct message_known_peer);
+        case MESSAGE_RESUMED:
+                return sizeof(sample->resumed);
+        case MESSAGE_PEER_BACK:
+                sample->pair.which = REINTRODUCE_SUBSCRIBER;
+                return sizeof(sample->pair);
+        case MESSAGE_FORGOTTEN:
+                return sizeof(sample->pair);
         default:
                 return 0;
         }
@@ -141,7 +157,7 @@ static bool has_serial(enum message_type type)
 {
         return type == MESSAGE_HELLO || type == MESSAGE_WELCOME || type == MESSAGE_REPLY ||
                type == MESSAGE_ADVERTISE || type == MESSAGE_SUBSCRIBE || type == MESSAGE_LIST ||
-               type == MESSAGE_LISTING;
+               type == MESSAGE_RESUMED || type == MESSAGE_LISTING;
 }
 
 size_t wire_sample(union wire_sample *sample, enum message_type type)

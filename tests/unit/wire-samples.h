@@ -23,6 +23,9 @@ union wire_sample {
         struct message_reintroduce reintroduce;
         struct message_list list;
         struct message_listing listing;
+        struct message_known known;
+        struct message_resumed resumed;
+        struct message_pair pair;
         _Alignas(8) unsigned char bytes[PROTOCOL_MESSAGE_MAX];
 };
 

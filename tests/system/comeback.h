@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * comeback.h - what tests of a broker's death have in common: to look at a connection until it has
+ * come back, and at what it has.
+ */
+#ifndef SHMD_TESTS_COMEBACK_H
+#define SHMD_TESTS_COMEBACK_H
+
+#include "harness.h"
+#include "stamped.h"
+
+struct shmd_connection_state state_of(struct shmd *bus);
+struct shmd_subscriber_state status_of(struct shmd_subscriber *subscriber);
+uint32_t n_subscribers(struct shmd_publisher *publisher);
+
+/* SIGKILL, and another one. */
+void restart_broker(void);
+/* Waits until both (the second may be NULL) are taken over. */
+void until_settled(struct shmd *one, struct shmd *other);
+
+#endif
