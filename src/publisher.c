@@ -137,8 +137,14 @@ static int make_segment(struct shmd_publisher *publisher, const struct ring_geom
         return 0;
 }
 
-/* For how many introductions at once descriptors are kept free. */
-static uint32_t most_seats(const struct shmd *bus)
+/* Descriptors that the subscribers of one publisher may need: each a wake channel and a pidfd. */
+static uint32_t n_descriptors(uint32_t max_subscribers)
+{
+        return 2 * max_subscribers;
+}
+
+/* What the publisher with the most seats may need. */
+static uint32_t most_descriptors(const struct shmd *bus)
 {
         uint32_t most = 0;
 
@@ -147,7 +153,7 @@ static uint32_t most_seats(const struct shmd *bus)
 
                 most = seats > most ? seats : most;
         }
-        return most;
+        return n_descriptors(most);
 }
 
 static void free_publisher(struct shmd_publisher *publisher)
@@ -170,7 +176,7 @@ static void free_publisher(struct shmd_publisher *publisher)
         }
         connection_forget_events(publisher->bus, publisher);
         list_remove(&publisher->link);
-        reserve_shrink(publisher->bus, most_seats(publisher->bus));
+        reserve_shrink(publisher->bus, most_descriptors(publisher->bus));
         connection_close_memory(publisher->bus, &publisher->memory);
         free(publisher->opening.message);
         free(publisher->scratch);
@@ -182,8 +188,7 @@ static int advertise(struct shmd_publisher *publisher, struct message_advertise 
                      const struct shmd_publisher_options *options)
 {
         struct shmd *bus = publisher->bus;
-        /* Each may need a wake channel and a pidfd. */
-        int code = reserve_grow(bus, 2 * options->max_subscribers);
+        int code = reserve_grow(bus, n_descriptors(options->max_subscribers));
 
         if (code < 0)
                 return error_prefix(code, "service %s", publisher->service);
