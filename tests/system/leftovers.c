@@ -149,7 +149,7 @@ static void exchange_a_sample(void)
 
 static void nothing_is_left_when_everybody_is_killed_at_any_moment(void **state)
 {
-        unsigned n_rounds = harness_is_long ? 400 : 20;
+        unsigned n_rounds = harness_is_long ? 100 : 20;
         uint64_t shmem = machine_shmem();
         char directory[96];
 
