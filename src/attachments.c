@@ -63,13 +63,39 @@ void subscriber_detach(struct shmd_subscriber *subscriber, uint32_t index)
         free_attachment(subscriber->bus, attachment);
 }
 
+static void note_parted(struct shmd_subscriber *subscriber, const struct attachment *attachment)
+{
+        subscriber->parted[subscriber->n_parted++ % PARTED_MAX] =
+                (struct parted){.publisher = attachment->peer.id, .next = attachment->ring.next};
+}
+
+/* Goes on with a publisher that has come back where it was read to; false: it is another one. */
+static bool go_on_after_parting(const struct shmd_subscriber *subscriber,
+                                struct attachment *attachment,
+                                const struct message_publisher_added *added)
+{
+        for (uint32_t i = 1; i <= PARTED_MAX; i++) { /* the last parting counts */
+                const struct parted *parted =
+                        &subscriber->parted[(subscriber->n_parted - i) % PARTED_MAX];
+
+                if (parted->publisher != added->peer.id)
+                        continue;
+                ring_reader_init(&attachment->ring, &added->geometry, attachment->memory.base,
+                                 (uint32_t)added->peer.id, parted->next);
+                return true;
+        }
+        return false;
+}
+
 void subscriber_detach_gone(struct shmd_subscriber *subscriber)
 {
         for (uint32_t i = subscriber->n_attachments; i-- && subscriber->n_gone;) {
                 struct attachment *attachment = subscriber->attachments[i];
 
-                if (attachment->is_gone && !attachment->n_held && !ring_ready(&attachment->ring))
+                if (attachment->is_gone && !attachment->n_held && !ring_ready(&attachment->ring)) {
+                        note_parted(subscriber, attachment);
                         subscriber_detach(subscriber, i);
+                }
         }
 }
 
@@ -161,8 +187,9 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
         }
         attachment->inode = segment_inode(packet->fds[0]);
         attachment->process = process_use(bus, added->connection, take_pidfd(packet));
-        ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
-                         added->start, subscriber->history);
+        if (!go_on_after_parting(subscriber, attachment, added))
+                ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
+                                 added->start, subscriber->history);
         return true;
 }
 

@@ -286,12 +286,14 @@ int connection_welcomed(struct shmd *bus)
         /* Its descriptor stays: the reserve duplicates it. */
         code = map_page(&bus->page, packet_take_fd(bus->packet, 0), PAGE_SIZE_SESSION,
                         LAYOUT_MAGIC_PAGE);
-        if (code == 0 && bus->packet->n_fds > 1)
-                code = map_alive(bus, welcome->alive_offset);
         if (code < 0)
                 return code;
         bus->word = &((const struct session_page *)bus->page.base)->word;
         bus->seen_word = 0;
+        if (bus->packet->n_fds > 1)
+                code = map_alive(bus, welcome->alive_offset);
+        if (code < 0)
+                return code;
         reserve_renew(bus);
         return 0;
 }

@@ -274,6 +274,14 @@ struct attachment {
         bool is_orphan; /* as of a member */
 };
 
+/* A publisher that has gone, and what of it comes next should its connection come back. So many are
+ * remembered of those that have gone last. */
+#define PARTED_MAX 64
+struct parted {
+        uint64_t publisher; /* 0: none */
+        uint64_t next;
+};
+
 struct held {
         struct attachment *attachment; /* NULL: free */
         uint64_t sequence;
@@ -295,6 +303,8 @@ struct shmd_subscriber {
         uint32_t history;
         struct attachment **attachments; /* n_attachments of them */
         uint32_t n_attachments, n_gone, turn;
+        struct parted parted[PARTED_MAX];
+        uint32_t n_parted; /* ever; the place of the next, modulo PARTED_MAX */
         uint64_t *refused; /* [n_refused] ids of publishers that it can't read */
         uint32_t n_refused;
         uint32_t empty_takes;
@@ -494,6 +504,8 @@ int resume_push(struct shmd *bus);
 /* Is there for requests: waits until the connection is settled. 0, -ENOTCONN, -ETIMEDOUT; with a
  * text. At once if there is no broker. */
 int resume_wait(struct shmd *bus, uint64_t deadline);
+/* Puts what this broker lacks of a subscription's memory with the message; how many descriptors. */
+unsigned resume_pass(struct shmd *bus, struct message_subscribe *message, int fds[static 2]);
 /* Keeps a copy of the message, for the next broker. 0 or -ENOMEM, with a text. */
 int opening_keep(struct opening *opening, const struct message *message);
 
@@ -601,6 +613,11 @@ int waiting_init(struct shmd *bus, uv_loop_t *loop);
 void waiting_begin(struct shmd *bus);
 /* One of the connection's handles has been closed: the last frees it. */
 void waiting_handle_closed(struct shmd *bus);
+/* Whether handles may be closed now: in a forked child not before the connection is. */
+static inline bool waiting_owns_handles(const struct shmd *bus)
+{
+        return bus->may_close && (bus->is_closing || !connection_is_inherited(bus));
+}
 /* Before anything is closed: whether its handles may be; always, but in some forked children. */
 bool waiting_may_close(struct shmd *bus);
 /* Makes the connection's own pipe, once; -> its writing end in bus->pipe_write. */

@@ -133,9 +133,12 @@ void connection_leave(struct shmd *bus, struct opening *opening, enum message_ty
 {
         struct message_leave leave = {.id = id};
 
+        if (connection_is_inherited(bus))
+                return;
         /* Whether it knows of it is decided by an answer that is on its way. */
-        if (opening->serial)
-                resume_wait(bus, now_ns() + REPLY_TIMEOUT_NS);
+        if (opening->serial && resume_wait(bus, now_ns() + REPLY_TIMEOUT_NS) == -ETIMEDOUT &&
+            bus->is_closing) /* once, not for each that is open */
+                connection_lose(bus, "it does not answer");
         if (!opening->is_told || opening->is_stranded)
                 return;
         wire_begin(&leave, type, sizeof(leave), 0);
@@ -462,12 +465,16 @@ static int take_answer(struct shmd *bus, uint64_t serial, struct listing_sink *s
 static int ask(struct shmd *bus, struct message *message, const int *fds, unsigned n_fds,
                struct listing_sink *sink, uint32_t *flags, uint64_t deadline)
 {
-        int code = resume_wait(bus, deadline);
+        int code = resume_wait(bus, deadline), passed[2];
 
         if (code == 0)
                 code = abandoned_await(bus, deadline);
         if (code < 0)
                 return code;
+        if (message->type == MESSAGE_SUBSCRIBE) { /* only now is it known what the broker has */
+                n_fds = resume_pass(bus, (void *)message, passed);
+                fds = passed;
+        }
         message->serial = bus->next_serial++;
         code = connection_send(bus, message, fds, n_fds, deadline);
         if (code < 0)

@@ -142,6 +142,8 @@ void orphans_look(struct shmd *bus, bool at_once)
         list_for_each (&bus->publishers, link) {
                 struct shmd_publisher *publisher = list_entry(link, struct shmd_publisher, link);
 
+                if (publisher->opening.n_listed && !publisher->opening.is_told)
+                        continue; /* its list is half said: places must not change */
                 for (uint32_t i = publisher->doorbell.n_members; i--;) {
                         struct member *member = publisher->doorbell.members[i];
 

@@ -48,9 +48,11 @@ void resume_begin(struct shmd *bus)
 {
         bool was_settled = bus->stage == STAGE_SETTLED;
 
-        if (bus->stage == STAGE_NEW || bus->is_closing)
+        if (bus->stage == STAGE_NEW)
                 return;
         bus->stage = STAGE_AWAY;
+        if (bus->is_closing)
+                return;
         bus->owed = 0;
         abandoned_end(bus);
         bus->resumed_serial = 0;
@@ -102,15 +104,32 @@ static int greet(struct shmd *bus)
         return socket_send(bus->socket, &hello, sizeof(hello), NULL, 0);
 }
 
+/* Where no descriptor is free, one of the reserve does, or those of the vigil. */
+static int connect_again(struct shmd *bus)
+{
+        int fd = socket_connect(bus->address);
+
+        if (fd != -EMFILE)
+                return fd;
+        if (bus->n_reserve)
+                reserve_release(bus, 1);
+        else
+                watching_end_vigil(bus);
+        fd = socket_connect(bus->address);
+        if (fd < 0)
+                reserve_refill(bus);
+        return fd;
+}
+
 void resume_attempt(struct shmd *bus, bool at_once)
 {
         int fd;
 
-        if (bus->stage != STAGE_AWAY || (!at_once && now_ns() < bus->retry_ns))
+        if (bus->stage != STAGE_AWAY || bus->is_closing || (!at_once && now_ns() < bus->retry_ns))
                 return;
         /* Who has died meanwhile need not be listed. */
         orphans_look(bus, true);
-        fd = socket_connect(bus->address);
+        fd = connect_again(bus);
         if (fd < 0) {
                 if (!at_once && bus->delay_ns < DELAY_LAST_NS)
                         bus->delay_ns *= 2;
@@ -249,23 +268,36 @@ static int tell_publisher(struct shmd *bus, struct shmd_publisher *publisher)
         return code < 0 ? code : send_opening(bus, &publisher->opening, &publisher->memory.fd, 1);
 }
 
-static int tell_subscriber(struct shmd *bus, struct shmd_subscriber *subscriber)
+unsigned resume_pass(struct shmd *bus, struct message_subscribe *message, int fds[static 2])
 {
-        struct message_subscribe *message = (void *)subscriber->opening.message;
-        int code = send_list(bus, subscriber->id, NULL, subscriber, &subscriber->opening), fds[2];
         unsigned n_fds = 0;
 
-        if (code < 0)
-                return code;
-        message->flags = (message->flags & SUBSCRIBE_HOLDS_SET) | SUBSCRIBE_RESUME;
-        if (!subscriber->block->is_passed) {
+        message->flags &= ~(SUBSCRIBE_BLOCK | SUBSCRIBE_CHANNEL);
+        list_for_each (&bus->own_blocks, link) {
+                struct own_block *block = list_entry(link, struct own_block, link);
+
+                if (block->index != message->block || block->is_passed)
+                        continue;
                 message->flags |= SUBSCRIBE_BLOCK;
-                fds[n_fds++] = subscriber->block->memory.fd;
+                fds[n_fds++] = block->memory.fd;
         }
         if (!bus->pipe_is_passed) {
                 message->flags |= SUBSCRIBE_CHANNEL;
                 fds[n_fds++] = bus->pipe_write;
         }
+        return n_fds;
+}
+
+static int tell_subscriber(struct shmd *bus, struct shmd_subscriber *subscriber)
+{
+        struct message_subscribe *message = (void *)subscriber->opening.message;
+        int code = send_list(bus, subscriber->id, NULL, subscriber, &subscriber->opening), fds[2];
+        unsigned n_fds;
+
+        if (code < 0)
+                return code;
+        message->flags = (message->flags & SUBSCRIBE_HOLDS_SET) | SUBSCRIBE_RESUME;
+        n_fds = resume_pass(bus, message, fds);
         code = send_opening(bus, &subscriber->opening, fds, n_fds);
         if (code == 0)
                 subscriber->block->is_passed = bus->pipe_is_passed = true;

@@ -89,19 +89,10 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
                      const struct shmd_subscriber_options *options)
 {
         struct shmd *bus = subscriber->bus;
-        int fds[2], code;
-        unsigned n_fds = 0;
+        int code;
 
         assert(subscriber->block); /* row_claim() has found it */
         message->flags = options->holds ? SUBSCRIBE_HOLDS_SET : 0;
-        if (!subscriber->block->is_passed) {
-                message->flags |= SUBSCRIBE_BLOCK;
-                fds[n_fds++] = subscriber->block->memory.fd;
-        }
-        if (!bus->pipe_is_passed) {
-                message->flags |= SUBSCRIBE_CHANNEL;
-                fds[n_fds++] = bus->pipe_write;
-        }
         message->subscription = subscriber->id;
         message->holds = subscriber->n_holds;
         message->min_depth = options->min_depth;
@@ -113,7 +104,7 @@ static int subscribe(struct shmd_subscriber *subscriber, struct message_subscrib
         if (code < 0)
                 return code;
         list_append(&bus->subscribers, &subscriber->link);
-        code = connection_request(bus, &message->header, fds, n_fds, NULL, NULL);
+        code = connection_request(bus, &message->header, NULL, 0, NULL, NULL);
         /* What came with a subscription that failed may not have arrived: it is sent again. */
         if (code == 0) {
                 subscriber->block->is_passed = true;

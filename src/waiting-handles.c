@@ -98,7 +98,7 @@ static void on_prepare(uv_prepare_t *handle)
                 leave_to_parent(bus);
                 return;
         }
-        if (waiting_has_to_look(bus))
+        if (waiting_has_to_look(bus) && !uv_is_active((uv_handle_t *)&bus->again))
                 uv_timer_start(&bus->again, on_again, ASK_AGAIN_NS / 1000000, 0);
         if (waiting_arm_and_look(bus) || !list_empty(&bus->events))
                 uv_idle_start(&bus->idle, on_idle);

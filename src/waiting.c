@@ -415,7 +415,7 @@ int shmd_prepare(struct shmd *bus)
         }
         if (waiting_arm_and_look(bus) || has_news(bus) || !list_empty(&bus->events))
                 return 1;
-        return !list_empty(&bus->missing) && bus->is_connected && wait_to_ask(bus);
+        return waiting_has_to_look(bus) && wait_to_ask(bus);
 }
 
 int shmd_dispatch(struct shmd *bus)

@@ -67,7 +67,7 @@ static void close_watcher(struct watcher *watcher)
 
 void watching_close(struct watcher **watcher)
 {
-        if (*watcher && (*watcher)->bus->may_close)
+        if (*watcher && waiting_owns_handles((*watcher)->bus))
                 close_watcher(*watcher);
         *watcher = NULL; /* otherwise it is closed when it may be */
 }

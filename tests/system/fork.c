@@ -214,6 +214,7 @@ static void parent_sleeps_and_wakes_after_its_child_has_closed(void **state)
         struct role *role = role_start("publisher", publish_when_asked, NULL);
         struct shmd *bus = broker_connect_with(SHMD_SPIN_NEVER, NULL);
         struct family family = {.bus = bus};
+        uint64_t begin;
 
         role_await(role, 'r');
         family.subscriber = stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
@@ -221,7 +222,9 @@ static void parent_sleeps_and_wakes_after_its_child_has_closed(void **state)
         must_equal(shmd_wait(bus, 1), 0); /* armed */
         in_child(close_family, &family);
         role_tell(role, 'p');
+        begin = harness_now();
         must_equal(shmd_wait(bus, (int64_t)PATIENCE_NS), 1);
+        must(harness_now() - begin < PATIENCE_NS); /* woken, and not found when time was over */
         must_equal(tally_take_all(&family.tally, family.subscriber), 1);
         role_tell(role, 'e');
         role_finish(role);
