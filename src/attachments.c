@@ -149,17 +149,6 @@ static int take_pidfd(struct packet *packet)
                        : -1;
 }
 
-/* What is to be told of its coming and going. False: no memory. */
-static bool make_events(struct shmd_subscriber *subscriber, struct attachment *attachment)
-{
-        return (attachment->come ||
-                connection_event_new(&attachment->come, subscriber, subscriber->on_publisher,
-                                     subscriber->user)) &&
-               (attachment->gone ||
-                connection_event_new(&attachment->gone, subscriber, subscriber->on_publisher,
-                                     subscriber->user));
-}
-
 static bool attach(struct shmd_subscriber *subscriber, const struct message_publisher_added *added,
                    struct packet *packet)
 {
@@ -174,7 +163,9 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
         attachment->memory = SEGMENT_NONE;
         attachment->holds = added->holds;
         attachment->board = use_board(bus, added->board, packet->fds[1]);
-        done = attachment->board && make_events(subscriber, attachment) &&
+        done = attachment->board &&
+               connection_events_new(&attachment->come, &attachment->gone, subscriber,
+                                     subscriber->on_publisher, subscriber->user) &&
                segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
                segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0 &&
                is_segment_of(&attachment->memory, added->peer.id) &&
@@ -268,7 +259,9 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
                 attachment->is_gone = false;
                 subscriber->n_gone--;
         }
-        make_events(subscriber, attachment); /* without memory, the status still counts it */
+        connection_events_new(&attachment->come, &attachment->gone, subscriber,
+                              subscriber->on_publisher,
+                              subscriber->user); /* without memory, the status still counts it */
         connection_event(bus, &attachment->come, &attachment->peer, 1);
 }
 

@@ -76,13 +76,11 @@ int shmd_connection_status(struct shmd *bus, struct shmd_connection_state *statu
 
 /* ---- events ----------------------------------------------------------------------------- */
 
-bool connection_event_new(struct event **event, void *owner, shmd_peer_callback callback,
-                          void *user)
+static bool make_event(struct event **event, void *owner, shmd_peer_callback callback, void *user)
 {
         struct event *made;
 
-        *event = NULL;
-        if (!callback)
+        if (*event || !callback)
                 return true;
         made = calloc(1, sizeof(*made));
         if (!made)
@@ -92,6 +90,12 @@ bool connection_event_new(struct event **event, void *owner, shmd_peer_callback 
         made->user = user;
         *event = made;
         return true;
+}
+
+bool connection_events_new(struct event **come, struct event **gone, void *owner,
+                           shmd_peer_callback callback, void *user)
+{
+        return make_event(come, owner, callback, user) && make_event(gone, owner, callback, user);
 }
 
 void connection_event(struct shmd *bus, struct event **event, const struct shmd_peer *peer,

@@ -347,9 +347,10 @@ static inline void connection_close_memory(const struct shmd *bus, struct segmen
                 segment_close(memory);
 }
 
-/* Makes an event to come; NULL if there is no callback. False: no memory. */
-bool connection_event_new(struct event **event, void *owner, shmd_peer_callback callback,
-                          void *user);
+/* Makes what is to be told of a peer's coming and going, as far as it is not made yet; nothing if
+ * there is no callback. False: no memory. */
+bool connection_events_new(struct event **come, struct event **gone, void *owner,
+                           shmd_peer_callback callback, void *user);
 /* Notes that a peer has come or gone; takes the event over. */
 void connection_event(struct shmd *bus, struct event **event, const struct shmd_peer *peer,
                       int present);

@@ -145,15 +145,6 @@ static struct member *find_member(const struct shmd_publisher *publisher, uint64
         return NULL;
 }
 
-/* What is to be told of its coming and going. False: no memory. */
-static bool make_events(struct shmd_publisher *publisher, struct member *member)
-{
-        return (member->come || connection_event_new(&member->come, publisher,
-                                                     publisher->on_subscriber, publisher->user)) &&
-               (member->gone || connection_event_new(&member->gone, publisher,
-                                                     publisher->on_subscriber, publisher->user));
-}
-
 /* Maps and attaches what an introduction brought. False: not enough memory or descriptors. */
 static bool attach(struct shmd_publisher *publisher, const struct message_subscriber_added *added,
                    struct packet *packet)
@@ -173,7 +164,8 @@ static bool attach(struct shmd_publisher *publisher, const struct message_subscr
         member->start = added->start;
         member->no_membarrier = added->flags & SUBSCRIBER_NO_MEMBARRIER;
         if (!member->board || !member->block || !member->channel ||
-            !make_events(publisher, member)) {
+            !connection_events_new(&member->come, &member->gone, publisher,
+                                   publisher->on_subscriber, publisher->user)) {
                 member_free(member);
                 return false;
         }
@@ -211,7 +203,9 @@ static bool move(struct shmd_publisher *publisher, struct member *member,
         board = doorbell_watch(&publisher->doorbell, added->board, packet->fds[1]);
         channel = use_channel(publisher->bus, added->channel, added->channel_kind,
                               packet_take_fd(packet, 2));
-        if (!board || !channel || !make_events(publisher, member)) {
+        if (!board || !channel ||
+            !connection_events_new(&member->come, &member->gone, publisher,
+                                   publisher->on_subscriber, publisher->user)) {
                 doorbell_unwatch(board);
                 drop_channel(channel);
                 return false;
