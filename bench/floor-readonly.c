@@ -4,9 +4,9 @@
  *
  * Each word has a page of its own, which the side that reads it has mapped read-only. That is what
  * memory that readers can't harm has to be like, and on some CPUs (AMD's Zen 4 among them) it is
- * slower: a line that is read through a read-only page is fetched as shared, and its writer has to
- * ask for it back; through a writable page it moves as a whole. So this, and not the plain floor,
- * is the least that protected memory can reach.
+ * slower: a line that is loaded through a read-only page is fetched as shared, and its writer has
+ * to ask for it back; through a writable page it moves as a whole. This is the plain load; what
+ * helps against it is in src/atomic.h, load_acquire_awaited().
  */
 #include <errno.h>
 #include <string.h>
@@ -90,7 +90,7 @@ static int pong(struct end *end, uint64_t first, uint64_t count)
 
 const struct transport transport_floor_readonly = {
         .name = "floor-readonly",
-        .about = "two atomics, each mapped read-only by who reads it: the least for protected "
+        .about = "two atomics, each mapped read-only by who reads it, with plain loads: protected "
                  "memory",
         .waits = WAIT_POLL,
         .is_bare = true,

@@ -16,7 +16,7 @@
 static inline uint64_t ring_look(const struct ring_reader *reader)
 {
         /* ACQUIRE: partner and promise at the commit in ring_commit(). */
-        return load_acquire(&reader->watch->sequence);
+        return load_acquire_awaited(&reader->watch->sequence);
 }
 
 /* Whether message `next` is complete in the watched chunk. */
@@ -73,7 +73,7 @@ static inline bool ring_hold(struct ring_reader *reader, uint64_t *hold, struct 
         /* Where the writer meant the next message to go when it committed this one. Fetched now,
          * the line is here when the caller comes back for it. */
         ring_watch(reader, slot_chunk(load_relaxed(&header->next), reader->geometry.n_chunks));
-        __builtin_prefetch(reader->watch);
+        prefetch_awaited(reader->watch);
         return true;
 }
 
