@@ -204,6 +204,9 @@ static bool move(struct shmd_subscriber *subscriber, struct attachment *attachme
                 return false;
         drop_board(bus, attachment->board);
         attachment->board = board;
+        orphan_attachment_named(bus, attachment);
+        if (!attachment->process) /* a broker of version 1 had introduced it */
+                attachment->process = process_use(bus, added->connection, take_pidfd(packet));
         return true;
 }
 

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "atomic.h"
 #include "connection.h"
 #include "error.h"
 #include "util.h"
@@ -105,6 +106,18 @@ static bool is_in_order(const struct block *block)
                !identity->incompatible && identity->owner == block->connection;
 }
 
+/* Whether the subscriber goes to sleep without membarrier(2). A broker of version 1 does not say
+ * which one does, and the next broker won't hear it from a client of version 1: all count whom it
+ * introduces while it forbids to leave fences out (it says that first). */
+static bool lacks_membarrier(const struct shmd *bus, const struct message_subscriber_added *added)
+{
+        if (added->header.size == MESSAGE_SUBSCRIBER_ADDED_SIZE_1)
+                /* ACQUIRE: as in connection_intake(); the kernel's socket has ordered it already.
+                 */
+                return load_acquire(bus->word) & SESSION_NO_ASYM;
+        return added->flags & SUBSCRIBER_NO_MEMBARRIER;
+}
+
 /* What is looked at in place of a block that is not in order: nothing is held, nobody sleeps. */
 static const uint64_t nothing;
 
@@ -162,7 +175,7 @@ static bool attach(struct shmd_publisher *publisher, const struct message_subscr
                 use_channel(bus, added->channel, added->channel_kind, packet_take_fd(packet, 2));
         member->process = process_use(bus, added->connection, packet_take_fd(packet, 3));
         member->start = added->start;
-        member->no_membarrier = added->flags & SUBSCRIBER_NO_MEMBARRIER;
+        member->no_membarrier = lacks_membarrier(bus, added);
         if (!member->board || !member->block || !member->channel ||
             !connection_events_new(&member->come, &member->gone, publisher,
                                    publisher->on_subscriber, publisher->user)) {
@@ -212,6 +225,13 @@ static bool move(struct shmd_publisher *publisher, struct member *member,
         }
         drop_channel(member->channel);
         member->channel = channel;
+        publisher->n_no_membarrier -= member->no_membarrier;
+        member->no_membarrier = lacks_membarrier(publisher->bus, added);
+        publisher->n_no_membarrier += member->no_membarrier;
+        orphan_member_named(publisher->bus, member);
+        if (!member->process) /* a broker of version 1 had introduced it */
+                member->process =
+                        process_use(publisher->bus, added->connection, packet_take_fd(packet, 3));
         doorbell_move(&publisher->doorbell, member, board, publisher->ring.next);
         return true;
 }
@@ -239,10 +259,8 @@ void publisher_added(struct shmd *bus, const struct message_subscriber_added *ad
         }
         if (connection_found(bus, REINTRODUCE_SUBSCRIBER, publisher->id, id))
                 publisher->n_missing--;
-        if (member && !member->is_leaving) {
-                orphan_member_named(bus, member);
+        if (member && !member->is_leaving)
                 return;
-        }
         publisher->n_subscribers++;
         member = find_member(publisher, id);
         member->is_leaving = false;

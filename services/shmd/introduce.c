@@ -214,7 +214,11 @@ static void look_for_seat(struct publication *publication)
 {
         unsigned n_looks = 0;
 
-        if (resume_free_seat(publication))
+        /* More may be kept than there are: of who has left one broker's time holding something. */
+        while (publication->n_seats >= publication->max_subscribers)
+                if (!resume_free_seat(publication))
+                        break;
+        if (publication->n_seats < publication->max_subscribers)
                 return;
         list_for_each (&publication->pairs, link) {
                 struct pair *pair = list_entry(link, struct pair, publication_link);

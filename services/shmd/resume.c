@@ -233,12 +233,28 @@ void resume_forget(struct session *session, const struct message_pair *pair)
         publication_seat_others(publication);
 }
 
+/* A client of version 1 does not resume. If its process has connected anew, that has taken the
+ * place of the connection which the publisher knows. */
+static bool has_connected_anew(const struct server *server, const struct message_known_peer *peer)
+{
+        list_for_each (&server->sessions, link) {
+                const struct session *session = list_entry(link, struct session, link);
+
+                if (session->state == SESSION_OPEN && session->pid == peer->pid &&
+                    session->version < PROTOCOL_RESUME_SINCE)
+                        return true;
+        }
+        return false;
+}
+
 bool resume_free_seat(struct publication *publication)
 {
+        const struct server *server = publication->session->server;
+
         for (uint32_t i = 0; i < publication->known.n; i++) {
                 struct message_known_peer *peer = &publication->known.peers[i];
 
-                if (!process_is_absent(peer->pid))
+                if (!process_is_absent(peer->pid) && !has_connected_anew(server, peer))
                         continue;
                 /* Not final: numbers of processes are labels. What it holds counts until the
                  * publisher hears from the kernel that it is gone. */

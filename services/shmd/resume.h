@@ -11,7 +11,8 @@
  *                         the publisher still counts. It ends when
  *                           - the subscription resumes, and takes the seat over;
  *                           - its connection has resumed, all of it, without that subscription;
- *                           - its process is gone, which is looked at when a seat is wanted;
+ *                           - its process is gone, or speaks version 1 and has connected anew,
+ *                             which is looked at when a seat is wanted;
  *                           - the publisher says so (FORGOTTEN): it has asked the kernel itself.
  *   subscription.known    nothing hangs on it but that nobody is introduced who is known.
  *
@@ -72,7 +73,8 @@ void resume_complete(struct session *session);
 /* A publisher says that a subscription which it listed is no more. */
 void resume_forget(struct session *session, const struct message_pair *pair);
 
-/* Whether a seat that is kept for a record can be given away: its process is gone. */
+/* Whether a seat that is kept for a record can be given away: its process is gone, or can't resume
+ * and has connected anew. */
 bool resume_free_seat(struct publication *publication);
 
 /* A subscription that comes back while its ghost is still here: what the ghost's pairs knew goes
