@@ -25,6 +25,7 @@
 #define ROLE_SECONDS    120
 
 struct broker broker;
+const char *broker_program = SHMD_PROGRAM;
 bool harness_is_long;
 
 static struct role roles[ROLES_MAX];
@@ -246,7 +247,7 @@ static bool is_served(void)
 
 void broker_spawn(const char *const *arguments)
 {
-        const char *all[16] = {SHMD_PROGRAM, "--socket", broker.socket, "--log-level", "debug"};
+        const char *all[16] = {broker_program, "--socket", broker.socket, "--log-level", "debug"};
         int log = open(broker.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
         must(log >= 0);

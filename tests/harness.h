@@ -118,7 +118,8 @@ struct broker {
         struct snapshot idle;
 };
 
-extern struct broker broker; /* of the test that runs */
+extern struct broker broker;       /* of the test that runs */
+extern const char *broker_program; /* what broker_spawn() runs */
 
 /* Starts a broker in broker.directory and connects; `arguments` (NULL-terminated, or NULL) come
  * after --socket and --log-level. */
