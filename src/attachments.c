@@ -136,9 +136,16 @@ static bool is_segment_of(const struct segment *memory, uint64_t publisher)
 {
         const struct segment_header *header = memory->base;
 
-        return header->identity.magic == LAYOUT_MAGIC_SEGMENT &&
-               header->identity.version == LAYOUT_VERSION && !header->identity.incompatible &&
+        return segment_check_layout(&header->identity, LAYOUT_MAGIC_SEGMENT) == 0 &&
                header->identity.owner == publisher;
+}
+
+/* Whether the memory is in order, but in a layout that is not known here: to ask for it again is of
+ * no use. Only a broker of version 1 passes such on. */
+static bool is_of_another_version(int fd, const struct message_publisher_added *added)
+{
+        return segment_check(fd, added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
+               segment_look_at_layout(fd, LAYOUT_MAGIC_SEGMENT) == -EPROTO;
 }
 
 /* The last descriptor, if the broker passes one; -1. */
@@ -243,6 +250,11 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
                 return;
         attachment = find_attachment(subscriber, id);
         is_known = attachment && !attachment->is_gone;
+        if (!attachment && !packet->fds_truncated && is_of_another_version(packet->fds[0], added)) {
+                forget_refusal(subscriber, id);
+                note_refusal(subscriber, id);
+                return;
+        }
         if (packet->fds_truncated || (attachment ? !move(subscriber, attachment, added, packet)
                                                  : !attach(subscriber, added, packet))) {
                 connection_miss(bus, &(struct missing){.which = REINTRODUCE_PUBLISHER,

@@ -226,7 +226,6 @@ static bool can_reopen(void)
 /* Maps memory of the broker's, of one page, whose descriptor is consumed; it goes into *page. */
 static int map_page(struct segment *page, int fd, uint64_t size, uint64_t magic)
 {
-        const struct layout_identity *identity;
         struct segment mapped = SEGMENT_NONE;
         int code = segment_check(fd, size, SEGMENT_ANY_OWNER);
 
@@ -237,14 +236,10 @@ static int map_page(struct segment *page, int fd, uint64_t size, uint64_t magic)
                 segment_close(&mapped);
                 return code;
         }
-        identity = mapped.base;
-        if (identity->magic != magic || identity->version != LAYOUT_VERSION ||
-            identity->incompatible) {
-                code = error_set(-EPROTO,
-                                 "the broker's memory layout has version %u, this library's %u",
-                                 identity->version, LAYOUT_VERSION);
+        code = segment_check_layout(mapped.base, magic);
+        if (code < 0) {
                 segment_close(&mapped);
-                return code;
+                return error_prefix(code, "the broker's page");
         }
         segment_close(page);
         *page = mapped;

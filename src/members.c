@@ -102,8 +102,8 @@ static bool is_in_order(const struct block *block)
 {
         const struct layout_identity *identity = block->memory.base;
 
-        return identity->magic == LAYOUT_MAGIC_BLOCK && identity->version == LAYOUT_VERSION &&
-               !identity->incompatible && identity->owner == block->connection;
+        return segment_check_layout(identity, LAYOUT_MAGIC_BLOCK) == 0 &&
+               identity->owner == block->connection;
 }
 
 /* Whether the subscriber goes to sleep without membarrier(2). A broker of version 1 does not say

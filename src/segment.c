@@ -245,6 +245,32 @@ int segment_check(int fd, uint64_t size, uid_t owner)
         return check_memory(fd, size, owner, SEALS_SEGMENT);
 }
 
+int segment_check_layout(const struct layout_identity *identity, uint64_t magic)
+{
+        if (identity->magic != magic)
+                return error_set(-EPROTO, "the memory begins with %016" PRIx64 ", not %016" PRIx64,
+                                 identity->magic, magic);
+        if (identity->version != LAYOUT_VERSION)
+                return error_set(-EPROTO, "the memory has layout version %u, known here is %u",
+                                 identity->version, LAYOUT_VERSION);
+        if (identity->incompatible)
+                return error_set(-EPROTO,
+                                 "the memory has layout version %u with flags 0x%x that have to be "
+                                 "known, here %u is known without any",
+                                 identity->version, identity->incompatible, LAYOUT_VERSION);
+        return 0;
+}
+
+int segment_look_at_layout(int fd, uint64_t magic)
+{
+        struct layout_identity identity;
+        ssize_t size = pread(fd, &identity, sizeof(identity), 0);
+
+        if (size != sizeof(identity))
+                return error_system(size < 0 ? -errno : -EIO, "reading shared memory");
+        return segment_check_layout(&identity, magic);
+}
+
 int segment_map(struct segment *segment, int fd, uint64_t size)
 {
         *segment = SEGMENT_NONE;

@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "layout.h"
+
 /* A mapping, perhaps with the descriptor behind it. All zero with fd -1: none. */
 struct segment {
         void *base;
@@ -41,6 +43,15 @@ int segment_create(struct segment *segment, const char *label, uint64_t size);
  * else: nothing but a memfd gets further. 0, or -EPROTO with a text.
  */
 int segment_check(int fd, uint64_t size, uid_t owner);
+
+/*
+ * Whether the first bytes of checked memory say that it is of the kind that `magic` names, and in a
+ * layout that this version reads. 0, or -EPROTO with a text that names both versions.
+ */
+int segment_check_layout(const struct layout_identity *identity, uint64_t magic);
+
+/* The same, of memory that isn't mapped. */
+int segment_look_at_layout(int fd, uint64_t magic);
 
 /* Maps checked memory for reading. Forked children keep it. 0 or a negative errno, with a text. The
  * descriptor stays the caller's. */

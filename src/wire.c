@@ -258,7 +258,7 @@ static int check_small(const struct message *message)
                 const struct message_hello *hello = (const void *)message;
 
                 if (hello->magic != PROTOCOL_MAGIC || !hello->connection ||
-                    hello->min_version > hello->version || !hello->min_version)
+                    hello->min_version > hello->version)
                         return error_set(-EPROTO, "not shmd's protocol");
                 return 0;
         }

@@ -332,7 +332,8 @@ struct shmd_subscriber_state {
         uint64_t lost;       /**< likewise */
         uint32_t publishers; /**< attached now */
         uint32_t refused;    /**< publishers there now that are not read: all their seats are
-                                  taken, or they keep or grant less than was asked for */
+                                  taken, they keep or grant less than was asked for, or their
+                                  memory has another version's layout */
         uint32_t held;       /**< samples held now */
         uint32_t reserved;
 };

@@ -100,7 +100,8 @@ static void handle_advertise(struct session *session, struct packet *packet)
                 return;
 
         if (code == 0) {
-                if (segment_check(packet->fds[0], message->geometry.size, session->uid) < 0) {
+                if (segment_check(packet->fds[0], message->geometry.size, session->uid) < 0 ||
+                    segment_look_at_layout(packet->fds[0], LAYOUT_MAGIC_SEGMENT) < 0) {
                         session_fail(session, -EPROTO, "ADVERTISE: segment: %s", error_text());
                         return;
                 }
@@ -130,7 +131,8 @@ static int take_block(struct session *session, uint32_t index, int *fd)
 {
         struct session_block *blocks;
 
-        if (segment_check(*fd, BLOCK_SIZE, session->uid) < 0)
+        if (segment_check(*fd, BLOCK_SIZE, session->uid) < 0 ||
+            segment_look_at_layout(*fd, LAYOUT_MAGIC_BLOCK) < 0)
                 return error_prefix(-EPROTO, "SUBSCRIBE: block %u", index);
         /* Of one that resumes, the first ones may not be in use any more. */
         if ((index > session->n_blocks && !session->is_resuming) ||

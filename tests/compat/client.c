@@ -186,6 +186,12 @@ static void do_subscribe(const char *arguments)
         answer_code(shmd_subscribe(&subscriber, bus, service + 1, &sample_type, &options));
 }
 
+/* SERVICE, of samples of any length. */
+static void do_subscribe_bytes(const char *service)
+{
+        answer_code(shmd_subscribe(&subscriber, bus, service, &shmd_bytes, NULL));
+}
+
 static int is_whole(const struct shmd_sample *sample)
 {
         const struct sample *data = sample->data;
@@ -410,6 +416,7 @@ static const struct {
         {"advertise", do_advertise},
         {"publish", do_publish},
         {"subscribe", do_subscribe},
+        {"subscribe-bytes", do_subscribe_bytes},
         {"take", do_take},
         {"hold", do_hold},
         {"look", do_look},

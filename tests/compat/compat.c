@@ -348,6 +348,35 @@ static void clients_come_back_when_a_downgrade_is_undone(void **state)
         end_replaced_broker();
 }
 
+/* ---- too much of a difference ------------------------------------------------------------- */
+
+/* The old broker does not look; the subscriber does. */
+static void segment_of_another_layout_is_not_read(void **state)
+{
+        struct client *subscriber = client_start(NEW);
+        struct raw_publisher publisher;
+        struct message_hello hello;
+        struct packet packet;
+        int fd = raw_connect();
+
+        raw_fill_hello(&hello, 1, 1);
+        raw_send(fd, &hello, sizeof(hello), NULL, 0);
+        must(raw_receive(fd, &packet));
+        packet_close(&packet);
+        raw_publisher_open(&publisher, "compat/bytes");
+        ((struct segment_header *)publisher.memory)->identity.version++;
+        raw_send(fd, &publisher.message, sizeof(publisher.message), &publisher.fd, 1);
+        must(raw_receive(fd, &packet));
+        must_equal(packet.header.type, MESSAGE_REPLY);
+        ask(subscriber, "subscribe-bytes compat/bytes");
+        until(state_of(subscriber).refused == 1);
+        must_equal(n_peers(subscriber), 0);
+        close(fd);
+        until(state_of(subscriber).refused == 0);
+        raw_publisher_close(&publisher);
+        client_finish(subscriber);
+}
+
 /* ---- the library in an old program -------------------------------------------------------- */
 
 /* Each word of `some` stands in `all`. */
@@ -459,6 +488,7 @@ int main(int argc, char **argv)
                 test_with_new(old_clients_that_connect_anew_find_seats),
                 test_with_new(
                         clients_of_a_downgraded_broker_go_on_and_say_why_they_do_not_come_back),
+                test_with_old(segment_of_another_layout_is_not_read),
                 test_with_new(clients_come_back_when_a_downgrade_is_undone),
         };
         int failed;
