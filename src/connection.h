@@ -33,6 +33,7 @@
 #include "ring.h"
 #include "segment.h"
 #include "socket.h"
+#include "util.h"
 
 /* A foreign control block, shared by a connection's publishers. */
 struct block {
@@ -188,6 +189,7 @@ struct shmd {
         uint64_t retry_ns;       /* when a broker is looked for again */
         uint64_t delay_ns;       /* and how long it is until then, more or less */
         uint32_t n_orphans;      /* members and attachments that the broker has not named */
+        uint64_t looked_ns;      /* without an alive page: when the socket was last looked at */
         uint64_t orphans_ns;     /* when their processes were last looked at */
         uint64_t n_losses, n_returns;
         int timer_fd, directory_fd; /* while away */
@@ -320,6 +322,10 @@ struct shmd_subscriber {
 /* How long the broker may take to answer. It is only ever late when the machine is. */
 #define REPLY_TIMEOUT_NS (UINT64_C(5) * 1000000000)
 
+/* A broker that has no page to show that it lives may have been gone for so long before it is
+ * missed. */
+#define BLIND_LOOK_NS UINT64_C(100000000)
+
 /* ---- connection.c ----------------------------------------------------------------------- */
 
 /* Sets the text; returns -ECHILD. */
@@ -366,8 +372,11 @@ int connection_welcomed(struct shmd *bus);
 /* Whether the broker lives, as far as can be seen without entering the kernel. A hint. */
 static inline bool connection_seems_alive(const struct shmd *bus)
 {
+        /* A broker of version 1 has no such page. */
+        if (!bus->alive_word)
+                return now_ns() - bus->looked_ns < BLIND_LOOK_NS;
         /* Relaxed: whoever sees that it is gone looks at the socket. */
-        return !bus->alive_word || (load_relaxed_32(bus->alive_word) & LAYOUT_ALIVE_OWNER);
+        return load_relaxed_32(bus->alive_word) & LAYOUT_ALIVE_OWNER;
 }
 
 /* Whether there is something to do that no message will tell of. */

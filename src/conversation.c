@@ -333,6 +333,8 @@ int connection_intake(struct shmd *bus)
         fence_seq_cst();
         /* ACQUIRE: before the messages, so that one that comes meanwhile moves it again. */
         bus->seen_word = load_acquire(bus->word);
+        if (!bus->alive_word)
+                bus->looked_ns = now_ns();
         while (code == 0) {
                 code = connection_receive(bus);
                 if (code <= 0)

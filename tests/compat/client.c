@@ -244,6 +244,21 @@ static void do_take(const char *arguments)
         answer_with_all();
 }
 
+/* Takes what is there, and tries on for a while. */
+static void do_poll(const char *arguments)
+{
+        struct shmd_sample sample;
+        int code = 0;
+
+        (void)arguments;
+        for (unsigned i = 0; i < 1000 && code >= 0; i++) {
+                code = take_one(&sample);
+                if (code > 0)
+                        shmd_release(subscriber, &sample);
+        }
+        answer_code(code);
+}
+
 static void do_hold(const char *arguments)
 {
         int code = take_one(&held);
@@ -418,6 +433,7 @@ static const struct {
         {"subscribe", do_subscribe},
         {"subscribe-bytes", do_subscribe_bytes},
         {"take", do_take},
+        {"poll", do_poll},
         {"hold", do_hold},
         {"look", do_look},
         {"release", do_release},

@@ -250,6 +250,21 @@ static void who_was_introduced_by_the_old_broker_is_missed_after_the_next_restar
         n_replaced++;
 }
 
+/* The old broker has no page that says that it lives. */
+static void who_only_polls_finds_out_that_the_old_broker_is_gone(void **state)
+{
+        struct client *subscriber = subscriber_start(NEW), *publisher;
+
+        end_broker(true);
+        start_broker(SHMD_PROGRAM);
+        publisher = publisher_start(NEW);
+        until((ask(subscriber, "poll"), n_peers(publisher) == 1));
+        must_exchange(publisher, subscriber);
+        client_finish(publisher);
+        client_finish(subscriber);
+        end_replaced_broker();
+}
+
 /* A sleeper that can't call membarrier(2) can't say so to the next broker. */
 static void publisher_remembers_who_forbade_it_to_leave_fences_out(void **state)
 {
@@ -484,6 +499,7 @@ int main(int argc, char **argv)
                 test_with_old(clients_go_on_when_a_new_broker_takes_an_old_ones_place),
                 test_with_old(
                         who_was_introduced_by_the_old_broker_is_missed_after_the_next_restart),
+                test_with_old(who_only_polls_finds_out_that_the_old_broker_is_gone),
                 test_with_old(publisher_remembers_who_forbade_it_to_leave_fences_out),
                 test_with_new(old_clients_that_connect_anew_find_seats),
                 test_with_new(
