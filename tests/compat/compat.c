@@ -259,6 +259,7 @@ static void who_only_polls_finds_out_that_the_old_broker_is_gone(void **state)
         start_broker(SHMD_PROGRAM);
         publisher = publisher_start(NEW);
         until((ask(subscriber, "poll"), n_peers(publisher) == 1));
+        ask(subscriber, "list"); /* the subscriber has heard of it, too */
         must_exchange(publisher, subscriber);
         client_finish(publisher);
         client_finish(subscriber);

@@ -65,8 +65,12 @@ if [ "$(cat "$old/made-with" 2>/dev/null)" != "$made_with" ]; then
     fi
     echo "$made_with" >"$old/made-with"
 fi
-"${compiler[@]}" -std=gnu11 -D_GNU_SOURCE -O1 -o "$old/client" "$source/tests/compat/client.c" \
-    -I "$old/source/include" -L "$old/build/src" -lshmd -Wl,-rpath-link,"$old/build/src"
+client=$source/tests/compat/client.c
+if ! [ "$old/client" -nt "$client" ] || ! [ "$old/client" -nt "$old/made-with" ]; then
+    "${compiler[@]}" -std=gnu11 -D_GNU_SOURCE -O1 -o "$old/client.new" "$client" \
+        -I "$old/source/include" -L "$old/build/src" -lshmd -Wl,-rpath-link,"$old/build/src"
+    mv "$old/client.new" "$old/client"
+fi
 exec 9>&-
 
 exec "$program" --old "$old" "$@"
