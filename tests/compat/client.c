@@ -346,6 +346,7 @@ static void do_layout(const char *arguments)
         PLACE(shmd_connect_options, size);
         PLACE(shmd_connect_options, spin_ns);
         PLACE(shmd_connect_options, socket);
+        /* NOLINTNEXTLINE(bugprone-sizeof-expression): a pointer's size is meant */
         PLACE(shmd_connect_options, loop);
         SIZE(shmd_peer);
         PLACE(shmd_peer, id);
@@ -411,6 +412,7 @@ static void do_layout(const char *arguments)
         PLACE(shmd_type, name);
         PLACE(shmd_type, size);
         PLACE(shmd_type, alignment);
+        /* NOLINTNEXTLINE(bugprone-sizeof-expression): a pointer's size is meant */
         PLACE(shmd_type, fields);
         PLACE(shmd_type, n_fields);
         PLACE(shmd_type, flags);
