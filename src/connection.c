@@ -59,6 +59,7 @@ int shmd_connection_status(struct shmd *bus, struct shmd_connection_state *statu
                 return code;
         connection_intake(bus);
         orphans_look(bus, false);
+        watching_vigil_care(bus);
         *status = (struct shmd_connection_state){
                 .id = bus->id,
                 .losses = bus->n_losses,

@@ -192,7 +192,9 @@ struct shmd {
         uint64_t looked_ns;      /* without an alive page: when the socket was last looked at */
         uint64_t orphans_ns;     /* when their processes were last looked at */
         uint64_t n_losses, n_returns;
-        int timer_fd, directory_fd; /* while away */
+        int timer_fd, directory_fd; /* while away, and a moment longer */
+        int directory_watch;
+        uint64_t vigil_end_ns; /* when they are closed; 0: not yet known */
         struct watcher *timer, *directory;
         shmd_broker_callback on_broker;
         void *user;
@@ -382,11 +384,12 @@ static inline bool connection_seems_alive(const struct shmd *bus)
 /* Whether there is something to do that no message will tell of. */
 static inline bool connection_needs_care(const struct shmd *bus)
 {
-        return bus->stage != STAGE_SETTLED || bus->n_orphans || !connection_seems_alive(bus);
+        return bus->stage != STAGE_SETTLED || bus->n_orphans || bus->vigil_end_ns ||
+               !connection_seems_alive(bus);
 }
 
-/* Does it: finds the end of the broker, looks for the next, asks for orphans' processes; each no
- * more often than is good. */
+/* Does it: finds the end of the broker, looks for the next, asks for orphans' processes, ends what
+ * was only for that; each no more often than is good. */
 void connection_care(struct shmd *bus);
 
 /* ---- call.c ------------------------------------------------------------------------------ */
@@ -652,10 +655,15 @@ void watching_pause(struct shmd *bus);
 void watching_close_all(struct shmd *bus);
 /* Also look whether the socket takes more, or don't. */
 void watching_for_room(struct shmd *bus, bool wanted);
-/* Wakes the loop when a broker may be there, or it is time to look; ends that. */
+/* Wakes the loop when a broker may be there, or it is time to look. */
 void watching_begin_vigil(struct shmd *bus);
 void watching_set_vigil(struct shmd *bus, uint64_t until_ns);
+/* Ends that now, which may take some 20 ms; or so that it takes no time: now it looks at nothing
+ * any more, and a moment later, once watching_vigil_care() is called then, its descriptors are
+ * closed. */
 void watching_end_vigil(struct shmd *bus);
+void watching_dismiss_vigil(struct shmd *bus);
+void watching_vigil_care(struct shmd *bus);
 /* Wakes the loop at a process's end. */
 void watching_process(struct peer_process *process);
 

@@ -316,6 +316,7 @@ void connection_care(struct shmd *bus)
                 waiting_tidy(bus);
         }
         orphans_look(bus, false);
+        watching_vigil_care(bus);
 }
 
 int connection_intake(struct shmd *bus)

@@ -390,7 +390,7 @@ static void settle(struct shmd *bus)
 {
         bus->stage = STAGE_SETTLED;
         bus->n_returns++;
-        watching_end_vigil(bus);
+        watching_dismiss_vigil(bus);
         /* Somebody may have armed, published or left in between. */
         bus->must_look = true;
         connection_broker_event(bus, 1);

@@ -122,15 +122,26 @@ void watching_drop_socket(struct shmd *bus)
 
 /* ---- while there is no broker ----------------------------------------------------------- */
 
+/*
+ * To close an inotify instance is to wait, some 15 ms, until the kernel has freed all that anybody
+ * has ceased to watch just before, and samples would wait as well. So once a broker is there, only
+ * the watch goes; the instance does when all others that were awake are back, too.
+ */
+#define LINGER_NS UINT64_C(300000000)
+
 static void on_time(uv_poll_t *handle, int status, int events)
 {
-        struct watcher *watcher = handle->data;
+        struct shmd *bus = ((struct watcher *)handle->data)->bus;
         uint64_t n;
 
         (void)status;
         (void)events;
-        if (read(watcher->bus->timer_fd, &n, sizeof(n)) == sizeof(n))
-                connection_intake(watcher->bus);
+        if (read(bus->timer_fd, &n, sizeof(n)) != sizeof(n))
+                return;
+        if (bus->vigil_end_ns)
+                watching_vigil_care(bus);
+        else
+                connection_intake(bus);
 }
 
 static void on_directory(uv_poll_t *handle, int status, int events)
@@ -155,11 +166,13 @@ static void watch_directory(struct shmd *bus)
         slash = strrchr(directory, '/');
         if (slash)
                 slash[slash == directory] = '\0';
-        bus->directory_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        if (bus->directory_fd < 0)
+                bus->directory_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         if (bus->directory_fd < 0)
                 return;
-        if (inotify_add_watch(bus->directory_fd, slash ? directory : ".",
-                              IN_CREATE | IN_MOVED_TO) >= 0)
+        bus->directory_watch = inotify_add_watch(bus->directory_fd, slash ? directory : ".",
+                                                 IN_CREATE | IN_MOVED_TO);
+        if (bus->directory_watch >= 0)
                 bus->directory =
                         watching_open(bus, bus->directory_fd, UV_READABLE, on_directory, NULL);
         if (!bus->directory)
@@ -168,15 +181,17 @@ static void watch_directory(struct shmd *bus)
 
 void watching_begin_vigil(struct shmd *bus)
 {
-        if (bus->timer)
-                return;
-        bus->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-        if (bus->timer_fd >= 0)
-                bus->timer = watching_open(bus, bus->timer_fd, UV_READABLE, on_time, NULL);
-        if (!bus->timer)
-                fd_close(&bus->timer_fd);
+        bus->vigil_end_ns = 0;
+        if (!bus->timer) {
+                bus->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+                if (bus->timer_fd >= 0)
+                        bus->timer = watching_open(bus, bus->timer_fd, UV_READABLE, on_time, NULL);
+                if (!bus->timer)
+                        fd_close(&bus->timer_fd);
+        }
         /* Instances of inotify are few: without one the timer has to do. */
-        watch_directory(bus);
+        if (!bus->directory)
+                watch_directory(bus);
 }
 
 void watching_set_vigil(struct shmd *bus, uint64_t until_ns)
@@ -190,10 +205,30 @@ void watching_set_vigil(struct shmd *bus, uint64_t until_ns)
 
 void watching_end_vigil(struct shmd *bus)
 {
+        bus->vigil_end_ns = 0;
         watching_close(&bus->timer);
         watching_close(&bus->directory);
         fd_close(&bus->timer_fd);
         fd_close(&bus->directory_fd);
+}
+
+void watching_dismiss_vigil(struct shmd *bus)
+{
+        if (!bus->directory) {
+                watching_end_vigil(bus);
+                return;
+        }
+        /* Not looked at any more: that its watch is gone is an event, too. */
+        watching_close(&bus->directory);
+        inotify_rm_watch(bus->directory_fd, bus->directory_watch);
+        bus->vigil_end_ns = now_ns() + LINGER_NS;
+        watching_set_vigil(bus, bus->vigil_end_ns);
+}
+
+void watching_vigil_care(struct shmd *bus)
+{
+        if (bus->vigil_end_ns && now_ns() >= bus->vigil_end_ns)
+                watching_end_vigil(bus);
 }
 
 static void on_process_end(uv_poll_t *handle, int status, int events)

@@ -26,6 +26,22 @@ uint32_t n_subscribers(struct shmd_publisher *publisher)
         return status.subscribers;
 }
 
+void until_same(struct shmd *bus, const struct snapshot *before, const char *who)
+{
+        struct snapshot is;
+        bool are_same = false;
+
+        for (unsigned i = 0; i < 100 && !are_same; i++) {
+                must(shmd_wait(bus, 20 * (int64_t)MS) >= 0);
+                snapshot_take(&is, 0);
+                are_same = snapshot_equal(before, &is);
+        }
+        if (!are_same)
+                snapshot_explain(who, before, &is);
+        must_equal(is.n_fds, before->n_fds);
+        must_equal(is.n_mappings, before->n_mappings);
+}
+
 void restart_broker(void)
 {
         broker_kill();

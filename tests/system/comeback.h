@@ -13,6 +13,10 @@ struct shmd_connection_state state_of(struct shmd *bus);
 struct shmd_subscriber_state status_of(struct shmd_subscriber *subscriber);
 uint32_t n_subscribers(struct shmd_publisher *publisher);
 
+/* Waits until descriptors and mappings are what they were: what looks for brokers stays for a
+ * moment after one was found. */
+void until_same(struct shmd *bus, const struct snapshot *before, const char *who);
+
 /* SIGKILL, and another one. */
 void restart_broker(void);
 /* Waits until both (the second may be NULL) are taken over. */

@@ -6,6 +6,9 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "comeback.h"
@@ -73,6 +76,53 @@ static void broker_that_ended_well_is_followed_as_well(void **state)
         must_equal(tally.lost, 0);
         shmd_close(one);
         shmd_close(other);
+}
+
+/* The inotify instances of this process, and what they watch. */
+static void count_watches(unsigned *n_instances, unsigned *n_watches)
+{
+        *n_instances = *n_watches = 0;
+        for (int fd = 0; fd < 1024; fd++) {
+                char path[40], target[40] = "", line[256];
+                FILE *info;
+
+                snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+                if (readlink(path, target, sizeof(target) - 1) < 0 || !strstr(target, "inotify"))
+                        continue;
+                ++*n_instances;
+                snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+                info = fopen(path, "re");
+                must(info);
+                while (fgets(line, sizeof(line), info))
+                        *n_watches += !strncmp(line, "inotify wd:", 11);
+                fclose(info);
+        }
+}
+
+/* To close an instance that still watches something takes many milliseconds, in which samples would
+ * wait. So when another broker is there the watch goes, and the instance later. */
+static void coming_back_does_not_wait_for_the_kernel_to_cease_watching(void **state)
+{
+        struct shmd *bus = broker_connect();
+        unsigned n_instances, n_watches;
+        struct snapshot before;
+
+        snapshot_take(&before, 0);
+        for (unsigned round = 1; round <= 3; round++) {
+                broker_kill();
+                until(!state_of(bus).connected);
+                count_watches(&n_instances, &n_watches);
+                must_equal(n_instances, 1);
+                must_equal(n_watches, 1);
+                broker_spawn(NULL);
+                /* No other call comes between that in which it settles and the count. */
+                until(state_of(bus).connected);
+                count_watches(&n_instances, &n_watches);
+                must_equal(n_instances, 1);
+                must_equal(n_watches, 0);
+        }
+        until_same(bus, &before, "the test");
+        shmd_close(bus);
 }
 
 static void newcomers_find_those_who_were_there_before(void **state)
@@ -400,6 +450,7 @@ int main(int argc, char **argv)
         const struct CMUnitTest tests[] = {
                 system_test(those_who_know_each_other_go_on),
                 system_test(broker_that_ended_well_is_followed_as_well),
+                system_test(coming_back_does_not_wait_for_the_kernel_to_cease_watching),
                 system_test(newcomers_find_those_who_were_there_before),
                 system_test(who_asks_the_dead_broker_is_told_so),
                 system_test(broker_that_is_stopped_is_not_taken_for_dead),
