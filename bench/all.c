@@ -19,7 +19,7 @@ static const char usage[] =
         "\n"
         "Latency by every transport, spinning and sleeping, on two CPUs and on one; what a "
         "publish\n"
-        "costs; what joining costs. Some seven minutes.\n"
+        "costs; what joining costs; what a restart of the broker costs. Some eight minutes.\n"
         "\n"
         "  --quick             fewer rows, less exact, one minute\n"
         "  --cpus A,B          where the two ends run (default: the first two)\n"
@@ -34,6 +34,7 @@ enum { NAMES_MAX = 4, SIZES_MAX = 8 };
 
 /* docs/benchmarks.md and tools/benchmarks-doc.py say so. */
 #define PACED_GAP_NS 1000
+#define RESTART_RATE 1000
 
 /* A piece of `latency`. */
 struct part {
@@ -222,6 +223,11 @@ static void all_add(struct trials *trials, const struct options *options)
         add_publish(trials, options);
         narrowed.count = options->quick ? 50 : 300;
         join_add(trials, &narrowed);
+        narrowed.count = options->quick ? 3 : 8;
+        narrowed.rate = RESTART_RATE;
+        restart_add(trials, &narrowed);
+        narrowed.count = 20; /* a median needs so many */
+        resume_add(trials, &narrowed);
         drop_repeated(trials);
 }
 

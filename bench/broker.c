@@ -95,37 +95,65 @@ static void log_show(const char *path)
                 fclose(file);
 }
 
-static int broker_run(struct broker *broker, const char *file, int cpu)
+static void log_path(const struct broker *broker, char *path, size_t size)
 {
-        const char *argv[] = {file, "--socket", broker->socket, NULL};
+        snprintf(path, size, "%s/log", broker->directory);
+}
+
+int broker_start_again(struct broker *broker)
+{
+        const char *argv[] = {broker->file, "--socket", broker->socket, NULL};
+        char log[sizeof(broker->directory) + 8];
+        pid_t pid;
+
+        log_path(broker, log, sizeof(log));
+        pid = process_exec(broker->cpu, argv, log);
+        if (pid < 0) {
+                fprintf(stderr, "shmd-bench: fork: %s\n", strerror(-pid));
+                return pid;
+        }
+        broker->pid = pid;
+        return 0;
+}
+
+static int broker_run(struct broker *broker)
+{
         char log[sizeof(broker->directory) + 8];
         uint64_t end = clock_ns() + START_NS;
+        int result = broker_start_again(broker);
 
-        snprintf(log, sizeof(log), "%s/log", broker->directory);
-        broker->pid = process_exec(cpu, argv, log);
-        if (broker->pid < 0) {
-                fprintf(stderr, "shmd-bench: fork: %s\n", strerror(-broker->pid));
-                return broker->pid;
-        }
+        if (result < 0)
+                return result;
         while (!accepts(broker->socket)) {
                 if (process_sleep(LOOK_NS) < 0)
                         return -EINTR;
                 if (process_runs(broker->pid) && clock_ns() < end)
                         continue;
-                fprintf(stderr, "shmd-bench: the broker %s does not come up. It says:\n", file);
+                fprintf(stderr, "shmd-bench: the broker %s does not come up. It says:\n",
+                        broker->file);
+                log_path(broker, log, sizeof(log));
                 log_show(log);
                 return -ECONNREFUSED;
         }
         return 0;
 }
 
+/* In the directory that it has. */
+static int broker_start_there(struct broker *broker)
+{
+        int result = broker_run(broker);
+
+        if (result < 0)
+                broker_stop(broker);
+        return result;
+}
+
 int broker_start(struct broker *broker, const char *path, int cpu)
 {
-        char file[2 * PATH_MAX];
         int result;
 
-        *broker = (struct broker){0};
-        result = broker_find(file, sizeof(file), path);
+        *broker = (struct broker){.cpu = cpu};
+        result = broker_find(broker->file, sizeof(broker->file), path);
         if (result < 0)
                 return result;
         snprintf(broker->directory, sizeof(broker->directory), "/tmp/shmd-bench-XXXXXX");
@@ -137,16 +165,37 @@ int broker_start(struct broker *broker, const char *path, int cpu)
         }
         process_remove_at_end(broker->directory);
         snprintf(broker->socket, sizeof(broker->socket), "%s/control", broker->directory);
-        result = broker_run(broker, file, cpu);
+        return broker_start_there(broker);
+}
+
+void broker_address_beside(const char *directory, char *address, size_t size)
+{
+        snprintf(address, size, "%s/guest", directory);
+}
+
+int broker_start_beside(struct broker *broker, const char *directory, const char *path, int cpu)
+{
+        int result;
+
+        *broker = (struct broker){.cpu = cpu, .is_guest = true};
+        result = broker_find(broker->file, sizeof(broker->file), path);
         if (result < 0)
-                broker_stop(broker);
-        return result;
+                return result;
+        snprintf(broker->directory, sizeof(broker->directory), "%s", directory);
+        broker_address_beside(directory, broker->socket, sizeof(broker->socket));
+        return broker_start_there(broker);
+}
+
+void broker_kill(struct broker *broker)
+{
+        process_kill(broker->pid);
+        broker->pid = 0;
 }
 
 void broker_stop(struct broker *broker)
 {
         process_end(broker->pid);
-        if (broker->directory[0])
+        if (broker->directory[0] && !broker->is_guest)
                 process_remove_now();
         *broker = (struct broker){0};
 }

@@ -3,9 +3,10 @@
 """check-results.py SHMD-BENCH - a quick run of everything: are its reports what they should be?
 
 Looks at their shape: the JSON against results.schema.json (which needs python3-jsonschema, and is
-said to be left out without it), the CSV and the pictures beside it. Of speed it looks at two ratios
-only, with margins that no machine gets near by bad luck: whether a sample's size matters. Exits with
-77 where the program can't write JSON, or this process has one CPU.
+said to be left out without it), the CSV and the pictures beside it. Of speed it looks at few
+ratios only, with margins that no machine gets near by bad luck: whether a sample's size matters, the
+number of subscribers, a restart of the broker. Exits with 77 where the program can't write JSON, or
+this process has one CPU.
 """
 import csv
 import json
@@ -18,6 +19,10 @@ import tempfile
 
 TIMEOUT_S = 280
 SKIPPED = 77
+
+# Rows of what a restart costs: with how many subscribers, and of how many samples at least.
+RESTART = {"restart": (4, 10000), "restart-calm": (4, 10000), "resume": (50, 20),
+           "resume-fresh": (50, 20)}
 
 faults = []
 
@@ -82,8 +87,9 @@ def check_rows(report):
             check(not single or (row[key] is None) == (row["samples"] < needed),
                   "%s: %s of %s samples" % (name, key, row["samples"]))
         check(row["p50_ns"] is None or row["cpus"][0] == row["cpus"][1] or row["bench"] == "join"
-              or row["floor_p50_ns"] is not None, name + ": no floor")
+              or row["bench"] in RESTART or row["floor_p50_ns"] is not None, name + ": no floor")
     check_paced(report)
+    check_restart(report)
     points = report["floor"]
     check(points and points == sorted(points, key=lambda point: point[0]),
           "the floor over time is empty, or not in order")
@@ -98,6 +104,15 @@ def check_paced(report):
         known = [key for key in ("p90_ns", "p99_ns", "p999_ns", "max_ns", "mean_ns")
                  if row[key] is not None]
         check(not known, "publish-paced %s: has %s" % (row["wait"], ", ".join(known)))
+
+
+def check_restart(report):
+    for bench, (subscribers, least) in RESTART.items():
+        rows = [row for row in report["results"] if row["bench"] == bench]
+        check([row["subscribers"] for row in rows] == [subscribers], "%s: rows %s" % (bench, rows))
+        for row in rows:
+            check(row["samples"] is not None and row["samples"] >= least,
+                  "%s: %s samples" % (bench, row["samples"]))
 
 
 def check_csv(path, report):
@@ -145,6 +160,11 @@ def check_ratios(report):
                  for n in (1, 64))
     if one and many:
         check(many / one < 10, "64 subscribers cost %.1f times as much as one" % (many / one))
+    for slower, than in (("restart", "restart-calm"), ("resume", "resume-fresh")):
+        with_restart, without = (figure(report, "p50_ns", bench=bench) for bench in (slower, than))
+        if with_restart and without:
+            check(with_restart / without < 30, "%s takes %.1f times as long as %s" % (
+                slower, with_restart / without, than))
 
 
 def main():

@@ -23,7 +23,12 @@ struct figures {
         uint32_t slices_discarded;
 };
 
+struct histogram;
+
 /** All unknown. */
 void figures_init(struct figures *figures);
+
+/** What a histogram of single values says; the rest stays. */
+void figures_of_times(struct figures *figures, const struct histogram *times);
 
 #endif

@@ -149,17 +149,6 @@ static int join_broker(struct ends *ends, const struct plan *plan, uint64_t *too
 
 /* ---- both -------------------------------------------------------------------------------- */
 
-static void figures_fill(struct figures *figures, const struct histogram *times)
-{
-        figures->p50_ns = histogram_quantile(times, QUANTILE_50);
-        figures->p90_ns = histogram_quantile(times, QUANTILE_90);
-        figures->p99_ns = histogram_quantile(times, QUANTILE_99);
-        figures->p999_ns = histogram_quantile(times, QUANTILE_999);
-        figures->max_ns = histogram_max(times);
-        figures->mean_ns = histogram_mean(times);
-        figures->samples = times->count;
-}
-
 static int take_turns(struct ends *ends, const struct plan *plan, struct histogram *shmd,
                       struct histogram *stream)
 {
@@ -195,8 +184,8 @@ static int client_run(struct ends *ends, const void *user)
         if (shmd && stream)
                 result = take_turns(ends, plan, shmd, stream);
         if (result >= 0) {
-                figures_fill(&ends->figures, shmd);
-                figures_fill(&ends->more, stream);
+                figures_of_times(&ends->figures, shmd);
+                figures_of_times(&ends->more, stream);
                 ends_order(ends, ORDER_QUIT, 0, 0);
                 result = join_server(ends, plan, &last); /* so that it wakes and sees that */
         }

@@ -20,6 +20,8 @@ static const char usage[] =
         "  latency   how long a sample takes to another process, by shmd and by others\n"
         "  publish   what publishing costs the publisher, with few and many subscribers\n"
         "  join      how long it takes from nothing to the first sample\n"
+        "  restart   how long a sample takes while the broker dies and comes back\n"
+        "  resume    how long it takes until many clients are back at the next broker\n"
         "  doctor    what on this machine costs latency\n"
         "\n"
         "shmd-bench COMMAND --help lists the options of each; --version says which library\n"
@@ -29,8 +31,9 @@ static const struct command {
         const char *name;
         int (*run)(int argc, char **argv);
 } commands[] = {
-        {"all", all_main},   {"latency", latency_main}, {"publish", publish_main},
-        {"join", join_main}, {"doctor", doctor_main},
+        {"all", all_main},       {"latency", latency_main}, {"publish", publish_main},
+        {"join", join_main},     {"restart", restart_main}, {"resume", resume_main},
+        {"doctor", doctor_main},
 };
 
 int main(int argc, char **argv)

@@ -17,6 +17,8 @@
 #define PAYLOAD_MAX (1ull << 40)
 #define SECONDS_MAX 3600.0
 #define COUNT_MAX   1000000ull
+#define RATE_MIN    100ull   /* or a publisher might not notice that the broker was gone */
+#define RATE_MAX    10000ull /* or its samples would not fit in a second of anybody's time */
 #define GAP_MAX     10000ull /* in a longer one a publish is lost among interrupts */
 
 struct parser {
@@ -254,6 +256,16 @@ static int gap_take(struct parser *parser, char *value)
         return number_take(parser, value, false, 0, GAP_MAX, &parser->options->gap_ns);
 }
 
+static int rate_take(struct parser *parser, char *value)
+{
+        uint64_t number;
+        int result = number_take(parser, value, false, RATE_MIN, RATE_MAX, &number);
+
+        if (result >= 0)
+                parser->options->rate = (uint32_t)number;
+        return result;
+}
+
 static int json_take(struct parser *parser, char *value)
 {
         parser->options->outputs.json = value;
@@ -307,6 +319,7 @@ static const struct option_kind kinds[] = {
         {"readers", OPTION_READERS, readers_take},
         {"count", OPTION_COUNT, count_take},
         {"gap", OPTION_GAP, gap_take},
+        {"rate", OPTION_RATE, rate_take},
         {"quick", OPTION_QUICK, quick_take},
 };
 

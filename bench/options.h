@@ -37,6 +37,7 @@ enum {
         OPTION_JSON = 1 << 11,
         OPTION_FILES = OPTION_OUTPUTS | OPTION_JSON,
         OPTION_GAP = 1 << 12,
+        OPTION_RATE = 1 << 13,
 };
 
 enum readers {
@@ -55,7 +56,8 @@ struct options {
         int cpus[2];
         double seconds; /* for each row of each run */
         uint32_t runs;
-        uint32_t count;  /* of samples */
+        uint32_t count;  /* of samples, times or windows */
+        uint32_t rate;   /* samples a second */
         uint64_t gap_ns; /* of work between two publishes */
         bool quick;
         struct outputs outputs;

@@ -18,7 +18,7 @@
 
 #include "clock.h"
 
-enum { CHILDREN_MAX = 8 };
+enum { CHILDREN_MAX = 160 };
 
 struct child {
         pid_t pid; /* 0: a free place */
@@ -259,6 +259,14 @@ bool process_runs(pid_t pid)
         children_reap();
         child = pid > 0 ? child_find(pid) : NULL;
         return child && !child->ended;
+}
+
+void process_kill(pid_t pid)
+{
+        struct child *child = pid > 0 ? child_find(pid) : NULL;
+
+        if (child)
+                child_kill(child);
 }
 
 void process_end(pid_t pid)

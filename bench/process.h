@@ -46,6 +46,9 @@ bool process_runs(pid_t pid);
 /** Ends a child: SIGTERM, a second of patience, SIGKILL. 0 and negative are ignored. */
 void process_end(pid_t pid);
 
+/** The same without patience: SIGKILL at once. Returns when it is gone. */
+void process_kill(pid_t pid);
+
 /** A directory to be removed, with the files in it, when the program ends, or before. */
 void process_remove_at_end(const char *directory);
 void process_remove_now(void);

@@ -113,6 +113,8 @@ static double merit(const struct trial *trial, const struct result *result)
 {
         const struct figures *figures = result->figures;
 
+        if (trial->by_tail)
+                return figures[0].p999_ns / figures[1].p999_ns;
         if (trial->n_rows == 2)
                 return figures[0].p50_ns / figures[1].p50_ns;
         return trial->by_ratio ? figures[0].ratio_to_floor : figures[0].p50_ns;
@@ -195,6 +197,7 @@ static void run_one(struct trials *trials, struct trial *trial, uint32_t run, st
 
         trial->took = (double)(clock_ns() - start) / NS_PER_S;
         trial->refused = error == -EMSGSIZE || error == -ENOMEM;
+        trial->broken |= error == -EBADMSG;
         result->good = error >= 0;
         if (trial->refused)
                 reason_note(trial, reason);
@@ -234,7 +237,8 @@ static int report_all(struct trials *trials)
                 const struct trial *trial = &trials->list[i];
 
                 for (uint32_t r = 0; r < trial->n_rows; r++) {
-                        n_failed += trial->rows[r].reason[0] != '\0' && !trial->refused;
+                        n_failed += trial->broken ||
+                                    (trial->rows[r].reason[0] != '\0' && !trial->refused);
                         rows[n_rows++] = trial->rows[r];
                 }
         }

@@ -6,8 +6,8 @@
  * A *run* goes through all trials once, so that rows of one run stand close together in time; then
  * comes the next. Of the runs of a trial the one in the middle is shown, whole: never a mix of
  * the figures of several. The middle is by the ratio to the floor where both ends spin on memory,
- * since that is what the machine's moods leave alone; of two rows by their quotient; otherwise by
- * p50.
+ * since that is what the machine's moods leave alone; of two rows by the quotient of their p50, or
+ * of their p99.9 where the tail is the question; otherwise by p50.
  */
 #ifndef BENCH_TRIAL_H
 #define BENCH_TRIAL_H
@@ -23,10 +23,12 @@ struct trial {
         double seconds; /* it takes, about */
         double took;    /* the last run of it; 0: none yet */
         bool by_ratio;  /* what its runs are judged by, not p50 */
+        bool by_tail;   /* likewise: of two rows, p99.9 */
         bool refused;   /* can't be measured here, which is no failure: the rows say why */
+        bool broken;    /* a run had wrong samples, which is one, however good others were */
         /**
          * One run of it: figures of each row. @return 0; negative with a `reason`: -EMSGSIZE or
-         * -ENOMEM for what this machine can't carry, now or later.
+         * -ENOMEM for what this machine can't carry, now or later; -EBADMSG: what came was wrong.
          */
         int (*measure)(const struct trials *trials, const struct trial *trial,
                        struct figures *figures, char *reason, uint32_t reason_size);
@@ -38,7 +40,11 @@ struct trial {
                         enum readers readers;
                         uint64_t gap_ns;
                 } publish;
-                uint32_t count; /* of `join` */
+                uint32_t count; /* of `join`, `resume` */
+                struct {        /* of `restart` */
+                        uint32_t count;
+                        uint32_t rate;
+                } restart;
         };
 };
 

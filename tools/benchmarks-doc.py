@@ -170,6 +170,13 @@ def aims(report):
     yield "join / connect and first byte over a Unix socket", 10, quotient(
         value(report.one(bench="join", transport="shmd"), "p50_ns"),
         value(report.one(bench="join", transport="unix-stream"), "p50_ns"))
+    for text, key, with_restart, without in (
+            ("p99.9 of samples in windows with a restart of the broker / without one", "p999_ns",
+             "restart", "restart-calm"),
+            ("100 clients back at the next broker / 100 fresh ones", "p50_ns", "resume",
+             "resume-fresh")):
+        yield text, 3, quotient(value(report.one(bench=with_restart), key),
+                                value(report.one(bench=without), key))
 
 
 def section_aims(report):
@@ -274,6 +281,23 @@ def section_join(report):
     return table(["join", "p50", "p90", "max"], body)
 
 
+def section_restart(report):
+    body = [[text, "–" if row["samples"] is None else str(row["samples"])] +
+            [time(row[key]) for key in ("p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns")]
+            for bench, text in (("restart", "with a restart"), ("restart-calm", "without"))
+            for row in report.find(bench=bench)]
+    return table(["windows", "samples taken", "p50", "p90", "p99", "p99.9", "max"],
+                 body) if body else ["Not measured yet."]
+
+
+def section_resume(report):
+    body = [[text, "–" if row["samples"] is None else str(row["samples"]), time(row["p50_ns"]),
+             time(row["max_ns"])]
+            for bench, text in (("resume", "back at the next broker"), ("resume-fresh", "fresh"))
+            for row in report.find(bench=bench)]
+    return table(["100 clients", "times", "p50", "max"], body) if body else ["Not measured yet."]
+
+
 def section_readonly(report):
     rows = [report.small("floor", payload=None), report.small("floor-readonly", payload=None),
             report.small("shmd")]
@@ -360,6 +384,8 @@ SECTIONS = {
     "behind": section_behind,
     "publish": section_publish,
     "join": section_join,
+    "restart": section_restart,
+    "resume": section_resume,
     "readonly": section_readonly,
 }
 
