@@ -85,7 +85,8 @@ SHMD_TYPE(tick_type, struct tick, SHMD_FIELD(struct tick, number), SHMD_FIELD(st
 struct load {
         const char *socket; /* the broker's */
         uint32_t rate;
-        _Atomic uint32_t window;
+        _Atomic uint32_t window, window_before;
+        _Atomic uint64_t window_ns; /* when it began, on clock_ns() */
         _Atomic uint32_t is_over;
         struct {
                 _Alignas(64) _Atomic uint32_t n_returns; /* from a broker's death */
@@ -131,6 +132,13 @@ static void client_look(struct client *client)
 
 /* ---- a publisher ------------------------------------------------------------------------- */
 
+/* Also of a sample that is sent when its window is over. */
+static uint32_t window_of(const struct load *load, uint64_t due_ns)
+{
+        return due_ns >= atomic_load(&load->window_ns) ? atomic_load(&load->window)
+                                                       : atomic_load(&load->window_before);
+}
+
 static int publish_one(struct client *client, struct shmd_publisher *publisher, uint64_t number,
                        uint64_t due_ns, bool is_last)
 {
@@ -142,7 +150,7 @@ static int publish_one(struct client *client, struct shmd_publisher *publisher, 
         *(struct tick *)data = (struct tick){
                 .number = number,
                 .due_ns = due_ns,
-                .window = atomic_load_explicit(&client->load->window, memory_order_relaxed),
+                .window = window_of(client->load, due_ns),
                 .is_last = is_last,
         };
         result = shmd_publish(publisher, data);
@@ -371,9 +379,16 @@ static int await_returns(const struct course *course, uint32_t n_restarts)
         return 0;
 }
 
+static void window_begin(struct load *load, enum window window)
+{
+        atomic_store(&load->window_before, atomic_load(&load->window));
+        atomic_store(&load->window_ns, clock_ns());
+        atomic_store(&load->window, window);
+}
+
 static int window_calm(const struct course *course)
 {
-        atomic_store(&course->load->window, WINDOW_CALM);
+        window_begin(course->load, WINDOW_CALM);
         return doze(course, clock_ns() + WINDOW_NS);
 }
 
@@ -382,7 +397,7 @@ static int window_restart(struct course *course, uint32_t n_restarts)
         uint64_t begin = clock_ns();
         int result;
 
-        atomic_store(&course->load->window, WINDOW_RESTART);
+        window_begin(course->load, WINDOW_RESTART);
         result = doze(course, begin + KILL_AT_NS);
         if (result < 0)
                 return result;
@@ -404,7 +419,7 @@ static int windows_all(struct course *course)
                 if (result >= 0)
                         result = window_restart(course, i + 1);
         }
-        atomic_store(&course->load->window, WINDOW_NONE);
+        window_begin(course->load, WINDOW_NONE);
         return result;
 }
 

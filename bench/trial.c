@@ -166,7 +166,8 @@ static void settle(struct trial *trial, const struct result *results, uint32_t n
                         row->figures = chosen->figures[i];
                 else if (!row->reason[0])
                         snprintf(row->reason, sizeof(row->reason),
-                                 results[0].figures[i].slices_kept
+                                 trial->n_rows == 2 ? "too few samples to say anything"
+                                 : results[0].figures[i].slices_kept
                                          ? "too few round trips to say anything"
                                          : "the floor never held still long enough to measure");
                 if (chosen)
