@@ -25,6 +25,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -273,6 +274,7 @@ def main():
             parser.error(f"there is no commit {commit}")
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("cost.py: two CPUs are needed")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the directory goes
     with tempfile.TemporaryDirectory(prefix="shmd-cost-") as directory:
         sides = both_sides(arguments.base, arguments.head, directory)
         rows = measure_all(sides, arguments.rounds)
