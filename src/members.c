@@ -198,6 +198,9 @@ static bool attach(struct shmd_publisher *publisher, const struct message_subscr
                 return false;
         }
         publisher->n_no_membarrier += member->no_membarrier;
+        /* At once: if the broker has died since, nobody looks at its page again (G6, G9). */
+        if (member->no_membarrier)
+                publisher_allow_asym(publisher, false);
         return true;
 }
 

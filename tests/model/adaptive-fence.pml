@@ -18,8 +18,14 @@
  * changed it fences and reads it again, attaches whoever was introduced, and with the flag goes back
  * to FENCE and is never ASYM again.
  *
+ * It also reads introductions when it waits for an answer of the broker (request()), without a look
+ * at its page; and if the broker is dead by then, there is no page to look at any more. So the
+ * introduction itself says that a member has no membarrier, and that is heeded like the flag. That
+ * is searched in adaptive-fence-lost.pml, since it takes many more states.
+ *
  * Memory is that of x86: each process sees its stores before others do (the publisher's buffer is
- * modelled; the members' stores are atomic operations or come before one), all else is in order.
+ * modelled; the members' stores are atomic operations or come before one; only a mutant, in which
+ * the increment is an ordinary store, has a buffer for it), all else is in order.
  *
  * Invariant: nobody sleeps in front of a message without a frame in its pipe: a member that does
  * not get to message M is an invalid end state.
@@ -40,8 +46,10 @@ byte memory[2];
 byte board;
 byte armed[2];  /* member 0 has membarrier, member 1 has not */
 byte frames[2];
-byte word;      /* session page: introductions, and the flag */
+byte queued;    /* introductions that the kernel has accepted for the publisher */
+byte word;      /* session page: how many, and the flag */
 #define FLAG 128
+bool dead;      /* the broker */
 
 #define FENCE() empty(buffer)
 
@@ -53,12 +61,22 @@ inline drain_one()
 	what = 0
 }
 
+#ifdef MUTANT_NO_ARM_FENCE
+byte bumps; /* of members, that others don't see yet */
+#define BUMP() bumps++
+#else
+#define BUMP() board++ /* atomic: a fence, too */
+#endif
+
 active proctype Buffer()
 {
 	byte where, what;
 
 end:	do
 	:: atomic { nempty(buffer) -> drain_one() }
+#ifdef MUTANT_NO_ARM_FENCE
+	:: atomic { bumps > 0 -> bumps--; board++ }
+#endif
 	od
 }
 
@@ -95,8 +113,7 @@ inline look_at_board()
 {
 	atomic { w = board; moved = (w != seen_board) };
 	if
-	:: moved ->
-		seen_board = w;
+	:: atomic { moved -> seen_board = w; w = 0 };
 		if
 		:: n_known > 0 -> look_at_member(0)
 		:: else
@@ -105,69 +122,91 @@ inline look_at_board()
 		:: n_known > 1 -> look_at_member(1)
 		:: else
 		fi
-	:: else
-	fi;
-	w = 0
+	:: atomic { else -> w = 0 }
+	fi
 }
 
 /* set_mode() */
 inline set_mode(m)
 {
-	mode = m;
-	buffer ! MODE, m
+	atomic { buffer ! MODE, m; mode = m }
 }
 
-/*
- * hear_broker(): attaches whoever was introduced, and heeds the flag (doorbell_allow_asym()). A page
- * that has changed is read again after a fence: whoever is introduced later than that looks at the
- * ring when the last commit is visible, though it may have been made without a fence.
- */
-inline hear_broker()
+/* doorbell_allow_asym(), when it is not allowed. */
+inline forbid_asym()
 {
-	w = word;
+	may_asym = false;
 	if
-	:: w != seen_word ->
-#ifndef MUTANT_INTAKE_WITHOUT_FENCE
+	:: mode == ASYM_MODE ->
+		set_mode(FENCE_MODE);
+#ifndef VARIANT_NEWCOMERS_WITHOUT_FENCES
 		FENCE();
-		w = word;
+		look_at_board()
 #endif
-		seen_word = w;
-		do
-		:: n_known < w % FLAG ->
-			FENCE();
-			n_known++;
-			look_at_member(n_known - 1)
-		:: else -> break
-		od;
-#ifndef MUTANT_FLAG_IGNORED
+	:: else
+	fi
+}
+
+/* publisher_added(), for each that is in the socket. */
+inline take_messages()
+{
+	do
+	:: n_known < queued ->
+#ifndef VARIANT_NEWCOMERS_WITHOUT_FENCES
+		FENCE();
+#endif
+		n_known++;
+		look_at_member(n_known - 1);
+#ifndef MUTANT_INTRODUCTION_NOT_HEEDED
 		if
-		:: w >= FLAG -> may_asym = false
-		:: else
-		fi;
-		if
-		:: w >= FLAG && mode == ASYM_MODE ->
-			w = 0;
-			set_mode(FENCE_MODE);
-			FENCE();
-			look_at_board()
+		:: n_known > 1 -> forbid_asym()
 		:: else
 		fi
 #endif
-	:: else
-	fi;
-	w = 0;
+	:: else -> break
+	od;
 	moved = false
+}
+
+/*
+ * hear_broker(): attaches whoever was introduced, and heeds the flag. A page that has changed is
+ * read again after a fence: whoever is introduced later than that looks at the ring when the last
+ * commit is visible, though it may have been made without a fence.
+ */
+inline hear_broker()
+{
+	if
+	:: atomic { word != seen_word && !is_away -> seen_word = word };
+#ifndef MUTANT_INTAKE_WITHOUT_FENCE
+		FENCE();
+		seen_word = word;
+#endif
+		take_messages();
+#ifndef MUTANT_FLAG_IGNORED
+		if
+		:: seen_word >= FLAG -> forbid_asym()
+		:: else
+		fi
+#endif
+	:: atomic { else -> moved = false }
+	fi
+}
+
+/* Reads on while it waits for an answer, or to the end of the socket: connection_lose(). */
+inline request()
+{
+	atomic { has_asked = true; is_away = dead };
+	take_messages()
 }
 
 active proctype Publisher()
 {
 	byte n, a, w, rung[2], n_known, seen_board, seen_word, mode = FENCE_MODE;
-	bool may_asym = true, moved;
+	bool may_asym = true, moved, has_asked, is_away;
 
 	do
 	:: n < M ->
-		n++;
-		buffer ! SEQ, n;
+		atomic { buffer ! SEQ, n + 1; n++ };
 #ifndef MUTANT_NO_PUBLISH_FENCE
 		if
 		:: mode == FENCE_MODE -> FENCE()
@@ -192,7 +231,10 @@ active proctype Publisher()
 		:: mode == FENCE_MODE || !moved /* not yet time to switch */
 		fi;
 		hear_broker()
-	:: else -> break
+#ifdef BROKER_DIES
+	:: n == M - 1 && !has_asked -> request()
+#endif
+	:: n == M -> break
 	od
 }
 
@@ -203,10 +245,10 @@ inline member(me)
 {
 	do
 	:: taken == M -> break
-	:: memory[SEQ] > taken -> taken = memory[SEQ]
+	:: atomic { memory[SEQ] > taken -> taken = memory[SEQ] }
 	:: else ->
 		armed[me]++;
-		board++; /* atomic: a fence, too */
+		BUMP();
 		if
 		:: me == 0 && memory[MODE] == ASYM_MODE ->
 #ifndef MUTANT_NO_MEMBARRIER
@@ -242,12 +284,17 @@ active proctype Broker()
 {
 	byte where, what;
 
+	queued++;
 	word++;
 	run WithMembarrier();
 	word = word + FLAG;
 #ifndef MUTANT_NO_BROKER_MEMBARRIER
 	membarrier();
 #endif
+	queued++;
 	word++;
-	run WithoutMembarrier()
+	run WithoutMembarrier();
+#ifdef BROKER_DIES
+	dead = true
+#endif
 }

@@ -15,7 +15,7 @@ memory=3000 # MiB that a search may take
 # model: its mutants, without the prefix
 table='
 ring: NO_RECHECK NO_MARKING MARK_IS_ZERO PENDING_IGNORED HOLDS_BEFORE_PENDING BUDGET
-ring: HINT_IS_TRUSTED WATCHES_UNANNOUNCED
+ring: HINT_IS_TRUSTED WATCHES_UNANNOUNCED NO_OVERRUN_CHECK
 ring-holds: BUDGET
 ring-loans: NO_MARK_ON_REANNOUNCEMENT MARK_BEFORE_SLOT MARK_AFTER_COMMIT SLOT_AFTER_COMMIT
 ring-loans: NO_REANNOUNCEMENT NO_SECOND_LOOK_AT_SLOT
@@ -26,7 +26,8 @@ ring-fences: NO_WRITER_FENCE NO_READER_FENCE
 arming: ATTACH_ARMED_IGNORED ATTACH_ARMED_FIRST ATTACH_FORGETS_OTHERS BOARD_REMEMBERED_AFTER_SCAN
 arming: LOOK_BEFORE_COMMIT DISARM_BEFORE_DRAIN NO_DISARM NO_LAST_LOOK
 adaptive-fence: NO_PUBLISH_FENCE NO_FENCE_AT_SWITCH NO_MEMBARRIER NO_BROKER_MEMBARRIER
-adaptive-fence: FLAG_IGNORED INTAKE_WITHOUT_FENCE
+adaptive-fence: FLAG_IGNORED INTAKE_WITHOUT_FENCE NO_ARM_FENCE
+adaptive-fence-lost: INTRODUCTION_NOT_HEEDED
 introduction: PENDING_BEFORE_ADDED SEGMENT_BEFORE_PENDING PENDING_IGNORED FINAL_WHILE_HELD
 introduction: FINAL_AFTER_EVICTION CREDIT_IGNORED REMOVED_WITHOUT_CREDIT NOT_ACKNOWLEDGED
 resume: QUEUED_DROPPED MEMBERS_FORGOTTEN OLD_PAGE ONE_SIDE_IS_ENOUGH
@@ -104,6 +105,21 @@ check_mutant()
 	fi
 }
 
+# A mutant that is written down and never searched would prove nothing.
+check_table()
+{
+	local mutant
+
+	for mutant in $(grep -ho 'MUTANT_[A-Z_]*' "$here"/*.pml "$here"/*.inc | sort -u); do
+		grep -qw "${mutant#MUTANT_}" <<<"$table" || fail "$mutant is in no line of the table"
+		grep -q "\`${mutant#MUTANT_}\`" "$here/README.md" || fail "$mutant is not in README.md"
+	done
+	for mutant in $(sed 's/^[^:]*://' <<<"$table"); do
+		grep -qw "MUTANT_$mutant" "$here"/*.pml "$here"/*.inc || fail "no model knows MUTANT_$mutant"
+	done
+}
+
+check_table
 done_with=' '
 while IFS=: read -r model mutants; do
 	test -n "$model" || continue

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -141,6 +142,10 @@ static void sleep_and_count(void *argument)
         }
 }
 
+static void ignore_listing(void *user, const struct shmd_listing *listing)
+{
+}
+
 /* How many publishes without a sleeper it takes to leave fences out. */
 #define N_QUIET 1200
 
@@ -197,6 +202,49 @@ static void sleeper_without_membarrier_is_woken_too(void **state)
         n_returns = shared_memory(sizeof(*n_returns));
         come_back_in_order(true, true);
         come_back_in_order(false, true);
+}
+
+/* The introduction is read while an answer is awaited that never comes, and after that there is no
+ * page on which the broker could say that fences are needed. */
+static void introduction_without_membarrier_counts_when_the_broker_is_dead(void **state)
+{
+        static char yes;
+        struct shmd *bus = broker_connect();
+        struct shmd_publisher *publisher = stamped_advertise(
+                bus, SERVICE, (struct shmd_publisher_options){.depth = 4 * N_QUIET});
+        struct role *role;
+        uint64_t n = 0;
+        pid_t killer, waiting = getpid();
+
+        n_returns = shared_memory(sizeof(*n_returns));
+        while (n < N_QUIET)
+                stamped_publish(publisher, ++n);
+        if (!publisher->doorbell.is_asym) {
+                shmd_close(bus);
+                skip_because("membarrier(2) is not to be had here");
+        }
+        role = role_start("sleeper", sleep_and_count, &yes);
+        role_await(role, 'r');
+        must_equal(kill(broker.pid, SIGSTOP), 0);
+        killer = child_fork();
+        if (killer == 0) {
+                until(process_is_asleep(waiting));
+                kill(broker.pid, SIGKILL);
+                _exit(0);
+        }
+        must_equal(shmd_list(bus, ignore_listing, NULL), -ENOTCONN);
+        must_equal(child_finish(killer), 0);
+        broker_kill();
+        must_equal(n_subscribers(publisher), 1);
+        for (unsigned i = 0; i < N_QUIET; i++) {
+                must(!publisher->doorbell.is_asym);
+                stamped_publish(publisher, ++n);
+                role_await(role, 's');
+        }
+        broker_spawn(NULL);
+        until_settled(bus, NULL);
+        role_kill(role);
+        shmd_close(bus);
 }
 
 /* ---- by the rules and against them ------------------------------------------------------- */
@@ -345,6 +393,7 @@ int main(int argc, char **argv)
                 system_test(subscriber_that_was_dropped_finds_its_seat),
                 system_test(sleeper_is_woken_in_whatever_order_both_come_back),
                 system_test(sleeper_without_membarrier_is_woken_too),
+                system_test(introduction_without_membarrier_counts_when_the_broker_is_dead),
                 system_test(list_of_peers_has_a_limit),
                 system_test(who_does_not_say_that_it_resumes_may_not),
                 system_test(publisher_that_lists_more_than_it_has_seats_hurts_nobody),
