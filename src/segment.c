@@ -25,7 +25,7 @@
 #define ALLOCATION_PIECE (UINT64_C(16) << 20)
 
 /* Below this, whether there is room is not worth the reading of /proc and /sys. */
-#define ROOM_CHECK_FROM (UINT64_C(16) << 20)
+#define ROOM_CHECK_FROM (UINT64_C(1) << 20)
 
 /* ---- is there room? --------------------------------------------------------------------- */
 
@@ -51,41 +51,81 @@ static uint64_t number_in_file(const char *path, const char *key)
         return errno || end == at ? UINT64_MAX : number;
 }
 
-/* What this process's control group (version 2) and those above it still allow. */
-static uint64_t cgroup_room(void)
+/* How the versions of control groups name what they say of memory. */
+static const struct controller {
+        const char *line; /* of /proc/self/cgroup, up to the group */
+        const char *root, *limit, *used;
+        const char *files[2]; /* in memory.stat: pages that the kernel can take back */
+} controllers[] = {
+        {"0::/",
+         "/sys/fs/cgroup",
+         "memory.max",
+         "memory.current",
+         {"\ninactive_file ", "\nactive_file "}},
+        {":memory:/",
+         "/sys/fs/cgroup/memory",
+         "memory.limit_in_bytes",
+         "memory.usage_in_bytes",
+         {"\ntotal_inactive_file ", "\ntotal_active_file "}},
+};
+
+static uint64_t number_of_group(const struct controller *controller, const char *group,
+                                const char *file, const char *key)
 {
-        char line[1024], path[1200];
+        char path[4200];
+
+        snprintf(path, sizeof(path), "%s%s/%s", controller->root, group, file);
+        return number_in_file(path, key);
+}
+
+/* What one group still allows, as far as it matters to who wants so much. */
+static uint64_t room_of_group(const struct controller *controller, const char *group,
+                              uint64_t wanted)
+{
+        uint64_t limit = number_of_group(controller, group, controller->limit, NULL);
+        uint64_t used = number_of_group(controller, group, controller->used, NULL), room;
+
+        if (limit == UINT64_MAX || used == UINT64_MAX)
+                return UINT64_MAX;
+        room = used < limit ? limit - used : 0;
+        /* Files that were read fill any group up to its limit, and give way. */
+        for (size_t i = 0; i < ARRAY_SIZE(controller->files) && room < wanted; i++) {
+                uint64_t files =
+                        number_of_group(controller, group, "memory.stat", controller->files[i]);
+
+                if (files != UINT64_MAX)
+                        room += files < limit - room ? files : limit - room;
+        }
+        return room;
+}
+
+/* What this process's control group and those above it still allow. */
+static uint64_t cgroup_room(uint64_t wanted)
+{
         uint64_t room = UINT64_MAX;
-        cleanup_fd int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-        ssize_t size = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
-        char *group;
 
-        if (size <= 0)
-                return room;
-        line[size] = '\0';
-        group = strstr(line, "0::/");
-        if (!group)
-                return room;
-        group += 3;
-        group[strcspn(group, "\n")] = '\0';
-        for (;;) {
-                uint64_t limit, used;
-                char *slash;
+        for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
+                const struct controller *controller = &controllers[i];
+                char text[4096], *group, *slash;
+                cleanup_fd int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+                ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
-                snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
-                limit = number_in_file(path, NULL);
-                snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", group);
-                used = number_in_file(path, NULL);
-                if (limit != UINT64_MAX && used != UINT64_MAX) {
-                        uint64_t rest = used < limit ? limit - used : 0;
+                text[size < 0 ? 0 : size] = '\0';
+                group = strstr(text, controller->line);
+                if (!group)
+                        continue;
+                group += strlen(controller->line) - 1;
+                group[strcspn(group, "\n")] = '\0';
+                do {
+                        uint64_t rest = room_of_group(controller, group, wanted);
 
                         room = rest < room ? rest : room;
-                }
-                slash = strrchr(group, '/');
-                if (!slash)
-                        return room;
-                *slash = '\0';
+                        slash = strrchr(group, '/');
+                        if (slash)
+                                *slash = '\0';
+                } while (slash);
         }
+        return room;
 }
 
 /* At a limit allocation ends in the OOM killer, not in an error: so look before. */
@@ -101,7 +141,7 @@ static int check_room(const char *label, uint64_t size)
                 return error_set(-ENOMEM,
                                  "%s needs %" PRIu64 " MiB, the machine has %" PRIu64 " available",
                                  label, size >> 20, room >> 20);
-        room = cgroup_room();
+        room = cgroup_room(size);
         if (size > room)
                 return error_set(-ENOMEM,
                                  "%s needs %" PRIu64 " MiB, the control group has %" PRIu64 " left",
