@@ -20,11 +20,20 @@ command -v clang-tidy >/dev/null || {
     echo "skipped: no clang-tidy"
     exit 77
 }
+
+# configure DIRECTORY [WRAPPER]
+configure()
+{
+    local directory=$1 log
+    shift
+    log=$(CC=clang CXX=clang++ "$@" meson setup -Dmodel=disabled -Dchecks=true "$directory" "$root") || {
+        echo "$log"
+        exit 1
+    }
+}
+
 mkdir -p "$root/build"
-if [ ! -f "$build/build.ninja" ]; then
-    CC=clang CXX=clang++ meson setup -Dmodel=disabled -Dplots=disabled -Dchecks=true "$build" \
-        "$root" >/dev/null || exit 1
-fi
+[ -f "$build/build.ninja" ] || configure "$build"
 if [ $# -gt 0 ]; then
     files=("$@")
 else
@@ -44,8 +53,7 @@ if [ -n "$scan" ]; then
         exit $status
     }
     rm -rf "$build-scan"
-    CC=clang CXX=clang++ scan-build meson setup -Dmodel=disabled -Dplots=disabled -Dchecks=true \
-        "$build-scan" "$root" >/dev/null || exit 1
+    configure "$build-scan" scan-build
     # meson asked for the compiler through scan-build; what it does is decided now.
     # As in .clang-tidy, which has the reasons.
     scan-build --status-bugs -disable-checker unix.Malloc -disable-checker deadcode.DeadStores \

@@ -19,7 +19,7 @@ struct closer {
         pthread_cond_t changed;
         int *fds;
         size_t n_fds, room;
-        bool ending;
+        bool ending, ended;
         pthread_t thread;
         bool started; /* only for the giving side */
 };
@@ -53,6 +53,8 @@ static void *closer_main(void *argument)
                         pthread_cond_wait(&closer->changed, &closer->mutex);
                 }
         }
+        closer->ended = true;
+        pthread_cond_signal(&closer->changed);
         pthread_mutex_unlock(&closer->mutex);
         return NULL;
 }
@@ -102,24 +104,36 @@ void closer_give(struct closer *closer, int *fd)
                 closer_start(closer);
 }
 
-void closer_free(struct closer *closer)
+/* Ends the thread. False: it is in a close() that does not return. */
+static bool closer_end(struct closer *closer)
 {
         struct timespec until;
+        int code = 0;
+        bool ended;
 
-        if (!closer)
-                return;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += CLOSER_PATIENCE_SECONDS;
         pthread_mutex_lock(&closer->mutex);
         closer->ending = true;
         pthread_cond_signal(&closer->changed);
+        while (!closer->ended && code == 0)
+                code = pthread_cond_clockwait(&closer->changed, &closer->mutex, CLOCK_MONOTONIC,
+                                              &until);
+        ended = closer->ended;
         pthread_mutex_unlock(&closer->mutex);
-        if (closer->started) {
-                clock_gettime(CLOCK_MONOTONIC, &until);
-                until.tv_sec += CLOSER_PATIENCE_SECONDS;
-                if (pthread_clockjoin_np(closer->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
-                        pthread_detach(closer->thread);
-                        return;
-                }
-        }
+        if (ended)
+                pthread_join(closer->thread, NULL);
+        else
+                pthread_detach(closer->thread);
+        return ended;
+}
+
+void closer_free(struct closer *closer)
+{
+        if (!closer)
+                return;
+        if (closer->started && !closer_end(closer))
+                return; /* it is the thread's, for as long as that lasts */
         while (closer->n_fds)
                 close(closer->fds[--closer->n_fds]);
         pthread_mutex_destroy(&closer->mutex);
