@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "somebody.h"
 #include "victim.h"
 
 #define SERVICE "dying/publisher"
@@ -18,6 +19,7 @@
 #define HOLDS   3
 
 static volatile bool *broker_may_die; /* shared */
+static bool is_somebody;              /* the victim: another user than his subscribers */
 
 /* ---- the victim -------------------------------------------------------------------------- */
 
@@ -54,6 +56,8 @@ static void publish_through_all(void *argument)
         struct shmd *bus;
         void *one, *other;
 
+        if (is_somebody)
+                become_somebody();
         victim_begin();
         if (!advertise(&bus, &publisher)) {
                 shmd_close(bus);
@@ -111,7 +115,8 @@ struct rig {
         struct shmd_sample held[2];
         struct stamped copies[2];
         unsigned n_held;
-        struct late late[2]; /* one that the script wants, one that came while it stood still */
+        struct late late[2];    /* one that the script wants, one that came while it stood still */
+        struct role *neighbour; /* where the victim is of another user: another one of his */
         struct snapshot mine, brokers;
         struct census census;
 };
@@ -301,6 +306,30 @@ static void go_on_without(struct rig *rig)
         sleep_late(&rig->late[1]);
 }
 
+static void advertise_beside(void *argument)
+{
+        struct shmd *bus;
+
+        become_somebody();
+        bus = broker_connect();
+        stamped_advertise(bus, "dying/beside", (struct shmd_publisher_options){0});
+        say('r');
+        hear('e');
+        shmd_close(bus);
+}
+
+/* Readers keep the wake channel of a user that they have once met: so they meet him first. */
+static void meet_somebody(struct rig *rig)
+{
+        struct shmd_subscriber *beside;
+
+        rig->neighbour = role_start("neighbour", advertise_beside, NULL);
+        role_await(rig->neighbour, 'r');
+        beside = stamped_subscribe(rig->reading, "dying/beside",
+                                   (struct shmd_subscriber_options){0});
+        until(n_publishers(beside) == 1);
+}
+
 static void open_rig(struct rig *rig)
 {
         memset(rig, 0, sizeof(*rig));
@@ -313,6 +342,8 @@ static void open_rig(struct rig *rig)
                                             (struct shmd_subscriber_options){.holds = HOLDS});
         publish_other(rig);
         take_all(rig);
+        if (is_somebody)
+                meet_somebody(rig);
         broker_rest();
         snapshot_take(&rig->mine, 0);
         snapshot_take(&rig->brokers, broker.pid);
@@ -321,6 +352,10 @@ static void open_rig(struct rig *rig)
 
 static void close_rig(struct rig *rig)
 {
+        if (rig->neighbour) {
+                role_tell(rig->neighbour, 'e');
+                role_finish(rig->neighbour);
+        }
         shmd_close(rig->reading);
         shmd_close(rig->writing);
 }
@@ -392,9 +427,10 @@ static void run_all(int signal)
         uint64_t n = 1;
 
         open_rig(&rig);
-        /* Of the many points at which it can stop, one in three, unless there is time. */
+        /* Of the many points at which it can stop, or be somebody else, one in three, unless there
+         * is time. */
         while (run_to(&rig, signal, n))
-                n += signal == SIGSTOP && !harness_is_long ? 3 : 1;
+                n += (signal == SIGSTOP || is_somebody) && !harness_is_long ? 3 : 1;
         close_rig(&rig);
         injections_print();
 }
@@ -402,6 +438,17 @@ static void run_all(int signal)
 static void publisher_that_dies_after_any_store_is_read_to_the_end(void **state)
 {
         run_all(SIGKILL);
+}
+
+/* He wakes his subscribers through sockets instead of pipes. */
+static void publisher_of_another_user_is_read_to_the_end_too(void **state)
+{
+        if (!can_be_somebody())
+                skip_because("only root can be two users");
+        let_somebody_in();
+        is_somebody = true;
+        run_all(SIGKILL);
+        is_somebody = false;
 }
 
 static void publisher_that_stops_after_any_load_or_store_stops_nobody(void **state)
@@ -451,6 +498,7 @@ int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
                 system_test(publisher_that_dies_after_any_store_is_read_to_the_end),
+                system_test(publisher_of_another_user_is_read_to_the_end_too),
                 system_test(publisher_that_stops_after_any_load_or_store_stops_nobody),
                 system_test(publisher_that_stops_goes_on_when_the_broker_has_died),
         };

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "protocol.h"
+#include "somebody.h"
 #include "victim.h"
 
 #define SERVICE "dying/subscriber"
@@ -40,6 +41,7 @@ struct reader {
 };
 
 static volatile bool *broker_may_die; /* shared */
+static bool is_somebody;              /* the victim: another user, with a board of his own */
 
 /* Whether a call to the broker has worked. That it is gone is an answer, too, where it may be. */
 static bool has_worked(int code)
@@ -180,6 +182,8 @@ static void subscribe_through_all(void *argument)
                 .size = sizeof(options), .history = 2, .holds = HOLDS};
         struct reader reader = {.n_kept = 0};
 
+        if (is_somebody)
+                become_somebody();
         victim_begin();
         if (!has_worked(shmd_connect(&reader.bus, &how)))
                 return;
@@ -307,7 +311,7 @@ static struct role *start_victim(int signal, uint64_t n)
         return role_start("subscriber", subscribe_through_all, NULL);
 }
 
-static void subscriber_that_dies_after_any_store_leaves_nothing_held(void **state)
+static void die_everywhere(void)
 {
         struct rig rig;
         int status;
@@ -328,6 +332,22 @@ static void subscriber_that_dies_after_any_store_leaves_nothing_held(void **stat
         must_equal(status, 0);
         close_rig(&rig);
         injections_print();
+}
+
+static void subscriber_that_dies_after_any_store_leaves_nothing_held(void **state)
+{
+        die_everywhere();
+}
+
+/* Woken through a socket instead of a pipe. */
+static void subscriber_of_another_user_leaves_nothing_held_either(void **state)
+{
+        if (!can_be_somebody())
+                skip_because("only root can be two users");
+        let_somebody_in();
+        is_somebody = true;
+        die_everywhere();
+        is_somebody = false;
 }
 
 /* ---- stopped ----------------------------------------------------------------------------- */
@@ -486,6 +506,7 @@ int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
                 system_test(subscriber_that_dies_after_any_store_leaves_nothing_held),
+                system_test(subscriber_of_another_user_leaves_nothing_held_either),
                 system_test(subscriber_that_stops_after_any_load_or_store_keeps_what_it_holds),
                 system_test(subscriber_that_stops_keeps_what_it_holds_when_the_broker_dies),
                 system_test(subscriber_that_the_broker_drops_keeps_what_it_holds),

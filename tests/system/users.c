@@ -13,57 +13,11 @@
 
 #include "connection.h"
 #include "harness.h"
+#include "somebody.h"
 #include "stamped.h"
 
 #define SERVICE "users/samples"
-/* Somebody who owns nothing. Not 65534, which in a container may stand for everybody unknown. */
-#define SOMEBODY 54321
-#define N_PINGS  200
-
-static bool can_be_somebody(void)
-{
-        pid_t pid;
-
-        if (geteuid() != 0)
-                return false;
-        pid = child_fork();
-        if (pid == 0)
-                _exit(setgid(SOMEBODY) < 0 || setuid(SOMEBODY) < 0);
-        return child_finish(pid) == 0;
-}
-
-static void become_somebody(void)
-{
-        setgroups(0, NULL);
-        must_equal(setgid(SOMEBODY), 0);
-        must_equal(setuid(SOMEBODY), 0);
-        /* Which forgets these. */
-        prctl(PR_SET_DUMPABLE, 1);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-}
-
-static void open_directory(void)
-{
-        char path[80];
-
-        snprintf(path, sizeof(path), "%s/shmd", broker.directory);
-        must_equal(chmod(broker.directory, 0711), 0);
-        must_equal(chmod(path, 0711), 0);
-}
-
-/* A broker that lets somebody in. */
-static void let_somebody_in(void)
-{
-        struct stat status;
-        char number[16];
-
-        snprintf(number, sizeof(number), "%d", SOMEBODY);
-        broker_terminate(SIGTERM);
-        open_directory();
-        broker_spawn((const char *const[]){"--allow-uid", number, NULL});
-        must_equal(stat(broker.socket, &status), 0);
-        must_equal(status.st_mode & 07777, 0666);
-}
+#define N_PINGS 200
 
 static void try_to_connect(void *argument)
 {
