@@ -49,8 +49,7 @@ static int check_field(const struct message_type_head *head, const struct messag
 {
         uint64_t bytes;
 
-        /* Who calls has filled in all n_fields, or failed before. */
-        if (!name_is_valid(field->name, sizeof(field->name))) /* NOLINT(clang-analyzer-core*) */
+        if (!name_is_valid(field->name, sizeof(field->name)))
                 return error_set(-EINVAL,
                                  "type %s: field %u has no name of 1 to %u printable characters",
                                  head->name, index, PROTOCOL_FIELD_SIZE - 1);
@@ -112,6 +111,7 @@ int type_pack(struct message_type_head *head, struct message_field *fields,
               const struct shmd_type *type)
 {
         const char *name = type->name;
+        const uint32_t n_fields = type->n_fields;
         int code;
 
         memset(head, 0, sizeof(*head));
@@ -121,14 +121,15 @@ int type_pack(struct message_type_head *head, struct message_field *fields,
         code = copy_name(head->name, sizeof(head->name), name, "type");
         if (code < 0)
                 return code;
-        if (type->n_fields > PROTOCOL_FIELDS_MAX || (type->n_fields && !type->fields))
+        if (n_fields > PROTOCOL_FIELDS_MAX || (n_fields && !type->fields))
                 return error_set(-EINVAL, "type %s: %u fields, at most %u are possible", name,
-                                 type->n_fields, PROTOCOL_FIELDS_MAX);
+                                 n_fields, PROTOCOL_FIELDS_MAX);
         head->size = type->size;
         head->alignment = type->alignment;
         head->flags = type->flags;
-        head->n_fields = type->n_fields;
-        for (uint32_t i = 0; i < type->n_fields; i++) {
+        head->n_fields = n_fields;
+        memset(fields, 0, n_fields * sizeof(*fields));
+        for (uint32_t i = 0; i < n_fields; i++) {
                 code = copy_name(fields[i].name, sizeof(fields[i].name), type->fields[i].name,
                                  "field");
                 if (code < 0)
