@@ -21,7 +21,7 @@
  * It also reads introductions when it waits for an answer of the broker (request()), without a look
  * at its page; and if the broker is dead by then, there is no page to look at any more. So the
  * introduction itself says that a member has no membarrier, and that is heeded like the flag. That
- * is searched in adaptive-fence-lost.pml, since it takes many more states.
+ * is searched in adaptive-fence-lost.pml.
  *
  * Memory is that of x86: each process sees its stores before others do (the publisher's buffer is
  * modelled; the members' stores are atomic operations or come before one; only a mutant, in which
@@ -232,7 +232,7 @@ active proctype Publisher()
 		fi;
 		hear_broker()
 #ifdef BROKER_DIES
-	:: n == M - 1 && !has_asked -> request()
+	:: !has_asked -> request()
 #endif
 	:: n == M -> break
 	od
@@ -286,7 +286,9 @@ active proctype Broker()
 
 	queued++;
 	word++;
+#ifndef BROKER_DIES
 	run WithMembarrier();
+#endif
 	word = word + FLAG;
 #ifndef MUTANT_NO_BROKER_MEMBARRIER
 	membarrier();
