@@ -60,7 +60,7 @@ build_and_test()
         options+=(-Dbuildtype=debugoptimized -Db_sanitize=address,undefined)
         suites=(--suite unit --suite system --suite faults --suite fuzz)
         # Once is enough for these: they take long.
-        [ "$compiler" = clang ] || suites+=(--suite death)
+        [ "$compiler" = clang ] || suites+=(--suite death --suite stress --suite examples)
         if ! probe "$compiler" -fsanitize=address env; then
             # A container that forbids ptrace stops only the search for leaks.
             leaks=0
