@@ -34,6 +34,7 @@ configure()
 
 mkdir -p "$root/build"
 [ -f "$build/build.ninja" ] || configure "$build"
+ninja -C "$build" build.ninja >/dev/null || exit 1 # it may know of no new files
 if [ $# -gt 0 ]; then
     files=("$@")
 else
