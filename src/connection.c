@@ -50,13 +50,15 @@ int shmd_connected(const struct shmd *bus)
 int shmd_connection_status(struct shmd *bus, struct shmd_connection_state *status)
 {
         CALL(call);
-        int code = bus ? call_on_connection(&call, bus, status)
-                       : call_lacks("shmd_connection_status", "connection");
+        int code;
 
-        if (code == 0 && !status)
-                code = call_lacks("shmd_connection_status", "status");
+        if (!bus)
+                return call_lacks("shmd_connection_status", "connection");
+        code = call_on_connection(&call, bus, status);
         if (code < 0)
                 return code;
+        if (!status)
+                return call_lacks("shmd_connection_status", "status");
         connection_intake(bus);
         orphans_look(bus, false);
         watching_vigil_care(bus);
@@ -230,7 +232,7 @@ static int map_page(struct segment *page, int fd, uint64_t size, uint64_t magic)
         struct segment mapped = SEGMENT_NONE;
         int code = segment_check(fd, size, SEGMENT_ANY_OWNER);
 
-        if (code == 0)
+        if (code >= 0)
                 code = segment_map(&mapped, fd, size);
         mapped.fd = fd;
         if (code < 0) {
