@@ -223,6 +223,10 @@ int segment_create(struct segment *segment, const char *label, uint64_t size)
         /* After the mapping: FUTURE_WRITE leaves that one writable and forbids any other. */
         if (code >= 0 && fcntl(segment->fd, F_ADD_SEALS, SEALS_SEGMENT) < 0)
                 code = error_system(-errno, "%s: sealing", label);
+        /* The seals keep others from writing; without a mode they can't open it again either, nor
+         * have its pages swapped out (MADV_PAGEOUT). */
+        if (code >= 0 && fchmod(segment->fd, 0) < 0)
+                code = error_system(-errno, "%s: fchmod", label);
         if (code < 0)
                 segment_close(segment);
         return code < 0 ? code : 0;
@@ -254,35 +258,43 @@ int segment_create_board(int *write_fd, int *read_fd)
 
 /* ---- checking and mapping --------------------------------------------------------------- */
 
-static int check_memory(int fd, uint64_t size, uid_t owner, int wanted)
+/* Seals, access, size and owner. Fills in *status. */
+static int check_memory(int fd, uint64_t size, uid_t owner, int wanted, struct stat *status)
 {
         int seals = fcntl(fd, F_GET_SEALS);
-        struct stat status;
 
         if (seals < 0)
                 return error_set(-EPROTO, "the descriptor is no shared memory (memfd)");
         if ((seals & wanted) != wanted)
                 return error_set(-EPROTO, "the memory's seals are 0x%x, 0x%x are needed", seals,
                                  wanted);
-        if (fstat(fd, &status) < 0)
+        /* Opened so, it is passed on like any other, and nobody can map it. */
+        if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
+                return error_set(-EPROTO, "the memory's descriptor is for writing only");
+        if (fstat(fd, status) < 0)
                 return error_system(-EPROTO, "fstat of shared memory");
-        if (owner != SEGMENT_ANY_OWNER && status.st_uid != owner)
-                return error_set(-EPROTO, "the memory belongs to user %u, not to %u", status.st_uid,
-                                 owner);
-        if (status.st_size < 0 || (uint64_t)status.st_size != size)
+        if (owner != SEGMENT_ANY_OWNER && status->st_uid != owner)
+                return error_set(-EPROTO, "the memory belongs to user %u, not to %u",
+                                 status->st_uid, owner);
+        if (status->st_size < 0 || (uint64_t)status->st_size != size)
                 return error_set(-EPROTO, "the memory has %lld bytes, not %" PRIu64,
-                                 (long long)status.st_size, size);
+                                 (long long)status->st_size, size);
+        return 0;
+}
+
+int segment_check(int fd, uint64_t size, uid_t owner)
+{
+        struct stat status;
+        int code = check_memory(fd, size, owner, SEALS_SEGMENT, &status);
+
+        if (code < 0)
+                return code;
         /* Holes would be filled, and paid for, by whoever touches them first. */
         if ((uint64_t)status.st_blocks * 512 < size)
                 return error_set(-EPROTO,
                                  "only %lld of the memory's %" PRIu64 " bytes are allocated",
                                  (long long)status.st_blocks * 512, size);
         return 0;
-}
-
-int segment_check(int fd, uint64_t size, uid_t owner)
-{
-        return check_memory(fd, size, owner, SEALS_SEGMENT);
 }
 
 int segment_check_layout(const struct layout_identity *identity, uint64_t magic)
@@ -319,7 +331,10 @@ int segment_map(struct segment *segment, int fd, uint64_t size)
 
 int segment_map_board(struct segment *segment, int fd, bool writable)
 {
-        int code = check_memory(fd, BOARD_SIZE, SEGMENT_ANY_OWNER, SEALS_BOARD);
+        struct stat status;
+        /* Not whether it is allocated: who writes to a board can punch a hole into it, and must not
+         * thereby keep others from mapping it. It costs them a page that reads 0. */
+        int code = check_memory(fd, BOARD_SIZE, SEGMENT_ANY_OWNER, SEALS_BOARD, &status);
 
         *segment = SEGMENT_NONE;
         if (code < 0)

@@ -38,9 +38,9 @@ struct segment {
 int segment_create(struct segment *segment, const char *label, uint64_t size);
 
 /*
- * Whether the descriptor is memory that may be mapped: sealed as segment_create() does, of exactly
- * `size` bytes, all of them allocated, and made by `owner`. Looks at the seals before anything
- * else: nothing but a memfd gets further. 0, or -EPROTO with a text.
+ * Whether the descriptor is memory that may be mapped: sealed as segment_create() does, readable,
+ * of exactly `size` bytes, all of them allocated, and made by `owner`. Looks at the seals before
+ * anything else: nothing but a memfd gets further. 0, or -EPROTO with a text.
  */
 int segment_check(int fd, uint64_t size, uid_t owner);
 

@@ -216,6 +216,29 @@ static void memory_of_another_size_or_user_is_refused(void **unused)
         close(fd);
 }
 
+static void memory_that_can_not_be_read_is_refused(void **unused)
+{
+        int fd = memfd(SIZE, SIZE, ALL_SEALS), again = open_again(fd, O_WRONLY);
+
+        assert_true(again >= 0);
+        REFUSES(again, SIZE, geteuid(), "for writing only");
+        close(again);
+        close(fd);
+}
+
+static void memory_has_no_mode_by_which_it_could_be_opened(void **unused)
+{
+        struct segment made;
+        struct stat status;
+
+        assert_int_equal(segment_create(&made, "shmd:test", SIZE), 0);
+        assert_int_equal(fstat(made.fd, &status), 0);
+        assert_int_equal(status.st_mode & 07777, 0);
+        if (geteuid() != 0)
+                assert_int_equal(open_again(made.fd, O_RDONLY), -1);
+        segment_close(&made);
+}
+
 static void what_does_not_fit_into_memory_is_an_error_and_no_death(void **unused)
 {
         struct segment made;
@@ -295,6 +318,24 @@ static void reader_of_a_board_can_not_open_it_for_writing(void **unused)
         close(read_fd);
 }
 
+/* Who may write to it may do that, too, and must not keep others out. */
+static void board_with_a_hole_is_a_board(void **unused)
+{
+        struct segment mapped;
+        int write_fd, read_fd;
+
+        assert_int_equal(segment_create_board(&write_fd, &read_fd), 0);
+        assert_int_equal(
+                fallocate(write_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BOARD_SIZE), 0);
+        assert_int_equal(segment_map_board(&mapped, read_fd, false), 0);
+        assert_int_equal(((struct board *)mapped.base)->counter, 0);
+        segment_close(&mapped);
+        assert_int_equal(segment_map_board(&mapped, write_fd, true), 0);
+        segment_close(&mapped);
+        close(write_fd);
+        close(read_fd);
+}
+
 static void what_is_no_board_is_refused(void **unused)
 {
         struct segment mapped, made;
@@ -356,10 +397,13 @@ int main(void)
                 cmocka_unit_test(memory_with_a_seal_too_few_is_refused),
                 cmocka_unit_test(memory_with_holes_is_refused),
                 cmocka_unit_test(memory_of_another_size_or_user_is_refused),
+                cmocka_unit_test(memory_that_can_not_be_read_is_refused),
+                cmocka_unit_test(memory_has_no_mode_by_which_it_could_be_opened),
                 cmocka_unit_test(what_does_not_fit_into_memory_is_an_error_and_no_death),
                 cmocka_unit_test(
                         board_is_written_through_one_descriptor_and_read_through_the_other),
                 cmocka_unit_test(reader_of_a_board_can_not_open_it_for_writing),
+                cmocka_unit_test(board_with_a_hole_is_a_board),
                 cmocka_unit_test(what_is_no_board_is_refused),
                 cmocka_unit_test(
                         memory_stays_out_of_core_files_and_what_is_written_out_of_children),
