@@ -92,7 +92,12 @@ void subscriber_detach_gone(struct shmd_subscriber *subscriber)
         for (uint32_t i = subscriber->n_attachments; i-- && subscriber->n_gone;) {
                 struct attachment *attachment = subscriber->attachments[i];
 
-                if (attachment->is_gone && !attachment->n_held && !ring_ready(&attachment->ring)) {
+                if (!attachment->is_gone)
+                        continue;
+                /* Somebody may still write there: that is not what it has published. */
+                if (ring_reader_is_over(&attachment->ring))
+                        ring_reader_stop(&attachment->ring);
+                if (!attachment->n_held && !ring_ready(&attachment->ring)) {
                         note_parted(subscriber, attachment);
                         subscriber_detach(subscriber, i);
                 }
@@ -131,7 +136,7 @@ static bool add_attachment(struct shmd_subscriber *subscriber, struct attachment
         return true;
 }
 
-/* Whether the segment is what the broker says it is. */
+/* Whether the segment is what the broker says it is. Its owner may write there what it likes. */
 static bool is_segment_of(const struct segment *memory, uint64_t publisher)
 {
         const struct segment_header *header = memory->base;
@@ -175,7 +180,6 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
                                      subscriber->on_publisher, subscriber->user) &&
                segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
                segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0 &&
-               is_segment_of(&attachment->memory, added->peer.id) &&
                (!(added->flags & PUBLISHER_CHANNEL) ||
                 waiting_listen(bus, added->channel, packet_take_fd(packet, 2)) == 0) &&
                add_attachment(subscriber, attachment);
@@ -188,6 +192,11 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
         if (!go_on_after_parting(subscriber, attachment, added))
                 ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
                                  added->start, subscriber->history);
+        if (subscriber->min_size <= added->geometry.payload_max)
+                ring_reader_bound(&attachment->ring, subscriber->min_size);
+        /* Asking again would not help, and would never end: it is there, and nothing comes of it. */
+        if (!is_segment_of(&attachment->memory, added->peer.id))
+                ring_reader_stop(&attachment->ring);
         return true;
 }
 
@@ -273,6 +282,8 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
         if (attachment->is_gone) { /* it was gone for this broker only */
                 attachment->is_gone = false;
                 subscriber->n_gone--;
+                if (is_segment_of(&attachment->memory, id))
+                        ring_reader_go_on(&attachment->ring);
         }
         connection_events_new(&attachment->come, &attachment->gone, subscriber,
                               subscriber->on_publisher,
@@ -287,6 +298,7 @@ void subscriber_part(struct shmd_subscriber *subscriber, struct attachment *atta
                 return;
         attachment->is_gone = true;
         subscriber->n_gone++;
+        ring_reader_end(&attachment->ring);
         connection_event(subscriber->bus, &attachment->gone, &attachment->peer, 0);
 }
 

@@ -23,7 +23,15 @@ void ring_reader_init(struct ring_reader *reader, const struct ring_geometry *ge
         reader->tag = tag;
         reader->next = next;
         reader->resumed = next - geometry->depth; /* the first overrun needs no margin */
+        reader->end = UINT64_MAX;
+        ring_reader_bound(reader, 0);
         ring_watch(reader, RING_NONE);
+}
+
+void ring_reader_bound(struct ring_reader *reader, uint64_t payload_min)
+{
+        reader->payload_min = payload_min;
+        reader->payload_room = reader->geometry.payload_max - payload_min;
 }
 
 static uint64_t reader_slot(const struct ring_reader *reader, uint64_t n)
@@ -99,6 +107,39 @@ void ring_reader_join(struct ring_reader *reader, const struct ring_geometry *ge
                 history = geometry->depth;
         ring_reader_init(reader, geometry, segment, tag,
                          start + 1 - (history < start ? history : start));
+}
+
+/* What is watched when nothing is to be found any more: before every message. */
+static const struct chunk_header never = {.sequence = 0};
+
+void ring_reader_end(struct ring_reader *reader)
+{
+        uint64_t newest, stored = reader->geometry.n_chunks;
+
+        if (reader->watch == &never) /* it was stopped */
+                return;
+        newest = reader->end = ring_newest(reader);
+        /* A writer that lies may say that it has got anywhere, and that would be read one by one. */
+        if (newest < reader->next || newest - reader->next < stored)
+                return;
+        reader->lost += newest - stored + 1 - reader->next;
+        reader->next = newest - stored + 1;
+        ring_watch(reader, RING_NONE);
+}
+
+void ring_reader_stop(struct ring_reader *reader)
+{
+        /* No sequence is before this one; only a writer that lies brings a reader there. */
+        if (reader->next == SEQUENCE_GONE)
+                reader->next--;
+        reader->watched = RING_NONE;
+        reader->watch = &never;
+}
+
+void ring_reader_go_on(struct ring_reader *reader)
+{
+        reader->end = UINT64_MAX;
+        ring_watch(reader, RING_NONE);
 }
 
 enum ring_look { LOOK_EMPTY, LOOK_READY, LOOK_OVERRUN };

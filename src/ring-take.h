@@ -66,7 +66,11 @@ static inline bool ring_hold(struct ring_reader *reader, uint64_t *hold, struct 
         }
         size = load_relaxed(&header->size); /* ordered by the look above */
         sample->data = (const unsigned char *)header + reader->geometry.payload_offset;
-        sample->size = size <= reader->geometry.payload_max ? size : reader->geometry.payload_max;
+        /* One comparison for both bounds: the memory may say anything. */
+        if (__builtin_expect(size - reader->payload_min > reader->payload_room, 0))
+                size = size < reader->payload_min ? reader->payload_min
+                                                  : reader->geometry.payload_max;
+        sample->size = size;
         sample->sequence = reader->next++;
         sample->lost = reader->lost;
         reader->lost = 0;

@@ -138,6 +138,9 @@ struct ring_reader {
         uint32_t tag;     /* the writer's */
         uint32_t watched; /* the chunk where `next` is expected; RING_NONE: not known */
         const struct chunk_header *watch; /* the same; not known: one that is past all messages */
+        uint64_t payload_min;             /* of the smallest sample */
+        uint64_t payload_room;            /* from there to payload_max */
+        uint64_t end; /* the last message there will be; UINT64_MAX: not known */
 };
 
 struct ring_sample {
@@ -151,9 +154,29 @@ struct ring_sample {
 void ring_reader_init(struct ring_reader *reader, const struct ring_geometry *geometry,
                       const void *segment, uint32_t tag, uint64_t next);
 
+/* No sample is smaller than this, whatever the writer says; at most payload_max. */
+void ring_reader_bound(struct ring_reader *reader, uint64_t payload_min);
+
 /* Starts to read after message `start` (0: with the first), or `history` messages before that. */
 void ring_reader_join(struct ring_reader *reader, const struct ring_geometry *geometry,
                       const void *segment, uint32_t tag, uint64_t start, uint64_t history);
+
+/*
+ * The writer has gone: what is committed by now is all there will be. That is at most one message
+ * for each chunk; what else would come before the end counts as lost. ring_reader_is_over(): it was
+ * taken to the end, whatever the memory goes on to say.
+ */
+void ring_reader_end(struct ring_reader *reader);
+static inline bool ring_reader_is_over(const struct ring_reader *reader)
+{
+        return reader->next > reader->end;
+}
+
+/* Finds nothing from now on, whatever the memory says. */
+void ring_reader_stop(struct ring_reader *reader);
+
+/* The writer was not gone, or was stopped without need: goes on where it was. */
+void ring_reader_go_on(struct ring_reader *reader);
 
 /* The newest message that is committed, as far as can be seen; 0: none. */
 uint64_t ring_newest(const struct ring_reader *reader);

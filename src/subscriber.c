@@ -129,6 +129,7 @@ static int open_subscriber(struct shmd_subscriber **out, struct shmd *bus, const
         memcpy(subscriber->service, service, strlen(service) + 1);
         subscriber->id = random_id();
         subscriber->history = options->history;
+        subscriber->min_size = message->type.size;
         subscriber->on_sample = options->on_sample;
         subscriber->on_publisher = options->on_publisher;
         subscriber->user = options->user;
@@ -290,9 +291,14 @@ static __attribute__((noinline)) int take_thoroughly(struct shmd_subscriber *sub
         for (uint32_t i = 0; i < subscriber->n_attachments; i++) {
                 struct attachment *attachment = next_in_turn(subscriber);
 
-                if (attachment->n_held >= attachment->holds ||
-                    !ring_take(&attachment->ring, &subscriber->holds[index], &found))
+                if (attachment->n_held >= attachment->holds)
                         continue;
+                if (!ring_take(&attachment->ring, &subscriber->holds[index], &found)) {
+                        /* Where nobody writes any more, or should, nothing will be, either. */
+                        if (attachment->is_gone)
+                                ring_reader_stop(&attachment->ring);
+                        continue;
+                }
                 note_taken(subscriber, attachment, index, &found, sample);
                 return 1;
         }

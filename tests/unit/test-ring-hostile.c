@@ -183,6 +183,90 @@ static void size_beyond_the_maximum_is_cut(void **unused)
         rig_close(&rig);
 }
 
+static void size_below_the_minimum_is_raised(void **unused)
+{
+        static const uint64_t sizes[] = {0, 1, 39, 40, 41, 64, 65, UINT64_MAX};
+        struct ring_reader reader;
+        struct ring_sample sample;
+        struct rig rig;
+
+        rig_open(&rig, &(struct rig_plan){.depth = 2, .loans = 1, .rows = 1, .holds = 1});
+        assert_int_equal(rig.geometry.payload_max, 64);
+        for (uint64_t least = 0; least <= 64; least += 8) {
+                ring_reader_init(&reader, &rig.geometry, rig.segment, RIG_TAG, rig.writer.next);
+                ring_reader_bound(&reader, least);
+                for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+                        uint64_t size = sizes[i] < least ? least : sizes[i];
+
+                        ring_commit(&rig.writer, rig_loan(&rig), sizes[i]);
+                        ring_announce(&rig.writer);
+                        assert_true(ring_take(&reader, &rig.holds[0][0], &sample));
+                        assert_int_equal(sample.size, size > 64 ? 64 : size);
+                        ring_release(&rig.holds[0][0]);
+                }
+        }
+        rig_close(&rig);
+}
+
+/* It has left, and yet goes on; or says that it has got very far. */
+static void writer_that_has_gone_is_read_to_its_end_and_no_further(void **unused)
+{
+        struct ring_sample sample;
+        struct ring_reader reader;
+        struct rig rig;
+
+        rig_open(&rig, &(struct rig_plan){.depth = 4, .loans = 1, .rows = 1, .holds = 1});
+        ring_reader_init(&reader, &rig.geometry, rig.segment, RIG_TAG, 1);
+        for (int i = 0; i < 3; i++)
+                rig_send(&rig);
+        ring_reader_end(&reader);
+        for (uint64_t n = 1; n <= 3; n++) {
+                assert_false(ring_reader_is_over(&reader));
+                assert_true(ring_take(&reader, &rig.holds[0][0], &sample));
+                assert_int_equal(sample.sequence, n);
+                ring_release(&rig.holds[0][0]);
+                rig_send(&rig);
+        }
+        assert_true(ring_reader_is_over(&reader));
+        ring_reader_stop(&reader);
+        assert_false(ring_ready(&reader));
+        assert_false(ring_take(&reader, &rig.holds[0][0], &sample));
+        ring_reader_go_on(&reader);
+        assert_true(ring_take(&reader, &rig.holds[0][0], &sample));
+        assert_int_equal(sample.sequence, 4);
+        ring_release(&rig.holds[0][0]);
+        rig_close(&rig);
+}
+
+static void writer_that_says_it_has_got_far_is_not_followed_one_by_one(void **unused)
+{
+        static const uint64_t far[] = {INT64_MAX, INT64_MAX - 1, UINT64_C(1) << 40};
+
+        for (size_t i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
+                struct ring_reader reader;
+                struct ring_sample sample;
+                struct rig rig;
+
+                rig_open(&rig, &(struct rig_plan){.depth = 4, .loans = 1, .rows = 1, .holds = 1});
+                ring_reader_init(&reader, &rig.geometry, rig.segment, RIG_TAG, 1);
+                for (int j = 0; j < 8; j++)
+                        *slot(&rig, j) = UINT64_C(1) << SLOT_LAP_SHIFT;
+                chunk(&rig, 0)->sequence = far[i];
+                ring_reader_end(&reader);
+                assert_int_equal(reader.end, far[i]);
+                assert_true(reader.end - reader.next < rig.geometry.n_chunks);
+                assert_int_equal(reader.lost, reader.next - 1);
+                ring_reader_init(&reader, &rig.geometry, rig.segment, RIG_TAG, far[i] + 1);
+                ring_reader_stop(&reader);
+                for (int j = 0; j < 100; j++) {
+                        chunk(&rig, 0)->sequence = reader.next + j;
+                        assert_false(ring_ready(&reader));
+                        assert_false(ring_take(&reader, &rig.holds[0][0], &sample));
+                }
+                rig_close(&rig);
+        }
+}
+
 static void slot_that_names_no_chunk_or_another_extent_is_empty(void **unused)
 {
         struct ring_sample sample;
@@ -307,6 +391,9 @@ int main(void)
                 cmocka_unit_test(reader_of_a_lying_writer_stays_inside_and_always_returns),
                 cmocka_unit_test(reader_of_a_lying_writer_never_goes_back),
                 cmocka_unit_test(size_beyond_the_maximum_is_cut),
+                cmocka_unit_test(size_below_the_minimum_is_raised),
+                cmocka_unit_test(writer_that_has_gone_is_read_to_its_end_and_no_further),
+                cmocka_unit_test(writer_that_says_it_has_got_far_is_not_followed_one_by_one),
                 cmocka_unit_test(slot_that_names_no_chunk_or_another_extent_is_empty),
                 cmocka_unit_test(lying_reader_pins_its_budget_at_most),
                 cmocka_unit_test(all_chunks_named_by_one_liar_leave_the_writer_enough),
