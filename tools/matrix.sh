@@ -54,11 +54,11 @@ build_and_test()
     case $kind in
     release)
         options+=(-Dbuildtype=release)
-        suites=(--suite unit --suite system --suite faults)
+        suites=(--suite unit --suite system --suite faults --suite hostile)
         ;;
     asan)
         options+=(-Dbuildtype=debugoptimized -Db_sanitize=address,undefined)
-        suites=(--suite unit --suite system --suite faults --suite fuzz)
+        suites=(--suite unit --suite system --suite faults --suite fuzz --suite hostile)
         # Once is enough for these: they take long.
         [ "$compiler" = clang ] || suites+=(--suite death --suite stress --suite examples)
         if ! probe "$compiler" -fsanitize=address env; then
