@@ -194,7 +194,8 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
                                  added->start, subscriber->history);
         if (subscriber->min_size <= added->geometry.payload_max)
                 ring_reader_bound(&attachment->ring, subscriber->min_size);
-        /* Asking again would not help, and would never end: it is there, and nothing comes of it. */
+        /* Asking again would not help, and would never end: it is there, and nothing comes of it.
+         */
         if (!is_segment_of(&attachment->memory, added->peer.id))
                 ring_reader_stop(&attachment->ring);
         return true;

@@ -305,7 +305,7 @@ struct shmd_subscriber {
         uint32_t *free_holds;
         uint32_t n_holds, n_free_holds;
         uint32_t history;
-        uint64_t min_size; /* of a sample, by its type */
+        uint64_t min_size;               /* of a sample, by its type */
         struct attachment **attachments; /* n_attachments of them */
         uint32_t n_attachments, n_gone, turn;
         struct parted parted[PARTED_MAX];

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "atomic.h"
 #include "doorbell.h"
@@ -97,6 +98,15 @@ void doorbell_unwatch(struct watched_board *board)
         free(board);
 }
 
+/* A pipe that has a name, in whatever file system. */
+static bool is_named_pipe(int fd)
+{
+        char path[32], target[8];
+
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        return readlink(path, target, sizeof(target)) > 0 && target[0] == '/';
+}
+
 int channel_open(int fd, bool is_socket)
 {
         char path[32];
@@ -104,6 +114,11 @@ int channel_open(int fd, bool is_socket)
 
         if (is_socket)
                 return fd;
+        /* It opens if its reader, or its file system, likes; and that may not answer for ever. */
+        if (is_named_pipe(fd)) {
+                fd_close(&fd);
+                return CHANNEL_REFUSED;
+        }
         /*
          * A description of its own: O_NONBLOCK belongs to the description, and another publisher
          * of the same user that cleared it could make this one block.

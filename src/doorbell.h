@@ -52,7 +52,7 @@ struct channel {
         struct list link; /* shmd.channels */
         uint64_t id;
         unsigned references;
-        int fd; /* -1: broken, nobody is there */
+        int fd; /* negative: broken, nobody is there */
         bool is_socket;
 };
 
@@ -144,7 +144,8 @@ void doorbell_allow_asym(struct doorbell *doorbell, bool allowed, uint64_t seque
 bool doorbell_register(void);
 
 /* A descriptor to ring with, made from the one that was received, which is consumed. -1: none can
- * be had. */
+ * be had; CHANNEL_REFUSED: nobody honest passes what this is, and it isn't rung. */
+#define CHANNEL_REFUSED (-2)
 int channel_open(int fd, bool is_socket);
 
 /* For tests: behave as on a kernel without RWF_NOSIGNAL. */

@@ -44,7 +44,8 @@ static struct channel *use_channel(struct shmd *bus, uint64_t id, uint32_t kind,
         channel->references = 1;
         channel->is_socket = kind == CHANNEL_SOCKET;
         channel->fd = channel_open(fd, channel->is_socket);
-        if (channel->fd < 0) { /* who can't be rung for must not count as attached */
+        /* Who can't be rung for must not count as attached; but a liar must not keep us waiting. */
+        if (channel->fd < 0 && channel->fd != CHANNEL_REFUSED) {
                 free(channel);
                 return NULL;
         }

@@ -119,7 +119,8 @@ void ring_reader_end(struct ring_reader *reader)
         if (reader->watch == &never) /* it was stopped */
                 return;
         newest = reader->end = ring_newest(reader);
-        /* A writer that lies may say that it has got anywhere, and that would be read one by one. */
+        /* A writer that lies may say that it has got anywhere, and that would be read one by one.
+         */
         if (newest < reader->next || newest - reader->next < stored)
                 return;
         reader->lost += newest - stored + 1 - reader->next;
