@@ -306,9 +306,9 @@ SHMD_EXPORT void shmd_subscriber_close(struct shmd_subscriber *subscriber);
 /** A sample in place. Read-only memory: writing to it is a segmentation fault. */
 struct shmd_sample {
         const void *data;
-        uint64_t size;      /**< from the type's size to the publisher's max_size, even if it lies */
-        uint64_t sequence;  /**< of its publisher; starts at 1, without gaps but for `lost` */
-        uint64_t lost;      /**< samples of the same publisher lost just before this one */
+        uint64_t size;     /**< from the type's size to the publisher's max_size, even if it lies */
+        uint64_t sequence; /**< of its publisher; starts at 1, without gaps but for `lost` */
+        uint64_t lost;     /**< samples of the same publisher lost just before this one */
         uint64_t publisher; /**< its id */
         uint64_t hold;      /**< the library's own */
 };

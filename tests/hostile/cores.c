@@ -66,6 +66,8 @@ static void crash(void)
 
         must(own);
         fill(own, OWN);
+        /* Somebody may look at it: so it is really written. */
+        __asm__ volatile("" : : "r"(own) : "memory");
         setrlimit(RLIMIT_CORE, &all);
         must_equal(prctl(PR_SET_DUMPABLE, 1), 0);
         must_equal(chdir(broker.directory), 0);

@@ -66,11 +66,8 @@ struct liar {
 
 static void join(struct liar *liar)
 {
-        struct {
-                struct message_subscribe message;
-                struct message_field fields[8];
-        } request = {.message = {.subscription = random_id()}};
-        struct message_subscribe *message = &request.message;
+        static _Alignas(8) unsigned char request[PROTOCOL_MESSAGE_MAX];
+        struct message_subscribe *message = (void *)request;
         struct block_header *header;
         struct packet packet;
         uint64_t connection;
@@ -86,6 +83,7 @@ static void join(struct liar *liar)
                                                     .owner = connection};
         must_equal(pipe2(liar->channel, O_CLOEXEC | O_NONBLOCK), 0);
         must_equal(type_pack(&message->type, message->fields, stamped_type), 0);
+        message->subscription = random_id();
         message->flags = SUBSCRIBE_BLOCK | SUBSCRIBE_CHANNEL;
         /* Not said to be wanted: so it is not compared, and the publisher grants what it grants. */
         message->holds = HOLDS_MAX;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "connection.h"
@@ -183,14 +184,45 @@ static void hole_in_a_board_keeps_nobody_out(void **state)
         shmd_close(other);
 }
 
+/* ---- a pipe with a name --------------------------------------------------------------------- */
+
+/* Whether it can be opened again, and when, is for its reader to say, or for its file system: who
+ * is introduced must not depend on it. Only to publishers of the same user pipes are passed. */
+static void named_pipe_keeps_nobody_waiting(void **state)
+{
+        struct shmd *bus = broker_connect();
+        struct shmd_publisher *publisher = advertise(bus);
+        struct message_subscribe message;
+        char path[80];
+        uint64_t connection;
+        int session = raw_session(&connection), block = raw_block(connection), reader, writer;
+
+        snprintf(path, sizeof(path), "%s/pipe", broker.directory);
+        must_equal(mkfifo(path, 0600), 0);
+        reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        writer = open(path, O_WRONLY | O_CLOEXEC);
+        must(reader >= 0 && writer >= 0);
+        must_equal(unlink(path), 0);
+        raw_fill_subscribe(&message, SERVICE);
+        raw_send(session, &message, sizeof(message), (int[]){block, writer}, 2);
+        broker_settle(broker.bus);
+        close(reader);
+        publish_many(publisher);
+        must(list_empty(&bus->missing));
+        close(session);
+        close(block);
+        close(writer);
+        shmd_close(bus);
+}
+
 /* ---- a publisher by hand ------------------------------------------------------------------- */
 
 /* What it publishes is right, until it isn't; by this process, with whatever it has passed. */
 struct liar {
-        struct raw_publisher raw;
         struct ring_writer ring;
         void *scratch;
         int session;
+        struct raw_publisher raw; /* at its end: its message ends with an array */
 };
 
 static void liar_open(struct liar *liar)
@@ -393,6 +425,7 @@ int main(int argc, char **argv)
                 system_test(block_that_nobody_can_map_is_refused),
                 system_test(segment_that_nobody_can_map_is_refused),
                 system_test(hole_in_a_board_keeps_nobody_out),
+                system_test(named_pipe_keeps_nobody_waiting),
                 system_test(segment_that_is_none_is_there_and_empty),
                 system_test(publisher_that_has_gone_is_not_read_for_ever),
                 system_test(publisher_that_has_gone_ends_for_who_holds_a_sample),
