@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main.c - the shmd program: options, signals, and lines on standard error. What a broker is and
- * does is in the library beside it.
+ * main.c - the shmd program: options, signals, lines on standard error, and its confinement. What a
+ * broker is and does is in the library beside it.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -17,8 +17,17 @@
 #include <shmd/broker.h>
 #include <shmd/shmd.h>
 
+#include "confine.h"
+
 #define STATUS_ERROR 1
 #define STATUS_USAGE 2
+
+/* In the order of their names. */
+enum confinement {
+        CONFINE_AUTO,
+        CONFINE_REQUIRE,
+        CONFINE_OFF,
+};
 
 struct program {
         const char *socket;
@@ -27,9 +36,11 @@ struct program {
         uint32_t n_uids;
         int level; /* lines above it are not shown */
         int has_journal;
+        enum confinement confinement;
 };
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
+static const char *const confinement_names[] = {"auto", "require", "off"};
 
 /* A user's own broker, where there is a place for one, else the machine's. */
 static void choose_socket(struct program *program)
@@ -60,6 +71,10 @@ static void show_help(const struct program *program)
                "  --allow-uid USER   let this user connect too, a number or a name; may be\n"
                "                     repeated. Root and the broker's own user always may\n"
                "  --log-level LEVEL  error, warning, info or debug; default info\n"
+               "  --confine HOW      once it serves, the broker gives up what it no longer needs:\n"
+               "                     capabilities, files, system calls. auto: as far as this\n"
+               "                     machine can, the rest is named in the log; require: wholly,\n"
+               "                     or it doesn't start; off: not at all. Default auto\n"
                "  --help             show this\n"
                "  --version          show the version\n"
                "\n"
@@ -76,6 +91,17 @@ static int set_level(struct program *program, const char *name)
                         return 0;
                 }
         fprintf(stderr, "shmd: '%s' is not a log level: error, warning, info or debug\n", name);
+        return -EINVAL;
+}
+
+static int set_confinement(struct program *program, const char *name)
+{
+        for (int i = 0; i < (int)(sizeof(confinement_names) / sizeof(confinement_names[0])); i++)
+                if (strcmp(name, confinement_names[i]) == 0) {
+                        program->confinement = (enum confinement)i;
+                        return 0;
+                }
+        fprintf(stderr, "shmd: '%s' is no way to be confined: auto, require or off\n", name);
         return -EINVAL;
 }
 
@@ -109,6 +135,7 @@ static int read_options(struct program *program, int argc, char **argv)
                 {"socket", required_argument, NULL, 's'},
                 {"allow-uid", required_argument, NULL, 'u'},
                 {"log-level", required_argument, NULL, 'l'},
+                {"confine", required_argument, NULL, 'c'},
                 {"help", no_argument, NULL, 'h'},
                 {"version", no_argument, NULL, 'v'},
                 {NULL, 0, NULL, 0},
@@ -126,6 +153,10 @@ static int read_options(struct program *program, int argc, char **argv)
                         break;
                 case 'l':
                         if (set_level(program, optarg) < 0)
+                                return STATUS_USAGE;
+                        break;
+                case 'c':
+                        if (set_confinement(program, optarg) < 0)
                                 return STATUS_USAGE;
                         break;
                 case 'h':
@@ -171,6 +202,39 @@ static void raise_limits(void)
         }
 }
 
+/* 0, or a negative errno value and a line that says why. */
+static int begin_confinement(const struct program *program)
+{
+        int code = program->confinement == CONFINE_OFF ? 0 : confine_begin();
+
+        if (code < 0)
+                fprintf(stderr, "shmd: can't confine itself: %s (see --confine)\n",
+                        strerrordesc_np(-code));
+        return code;
+}
+
+/* The same, when it listens. */
+static int confine_program(struct program *program)
+{
+        char text[CONFINE_TEXT_SIZE], line[CONFINE_TEXT_SIZE + 64];
+        int code;
+
+        if (program->confinement == CONFINE_OFF)
+                return 0;
+        code = confine(program->socket, program->n_uids > 0, text);
+        if (code == 0 && !*text) {
+                write_line(program, SHMD_LOG_INFO, "confined");
+                return 0;
+        }
+        if (code == 0 && program->confinement == CONFINE_REQUIRE)
+                code = -ENOTSUP;
+        snprintf(line, sizeof(line),
+                 code < 0 ? "can't confine itself: %s (see --confine)" : "not wholly confined: %s",
+                 text);
+        write_line(program, code < 0 ? SHMD_LOG_ERROR : SHMD_LOG_WARNING, line);
+        return code;
+}
+
 static void on_signal(uv_signal_t *signal, int number)
 {
         (void)number;
@@ -188,8 +252,11 @@ static int serve(struct program *program)
         struct shmd_broker *broker;
         uv_signal_t terminate, interrupt;
         uv_loop_t loop;
-        int code = uv_loop_init(&loop);
+        int code = begin_confinement(program);
 
+        if (code < 0)
+                return STATUS_ERROR;
+        code = uv_loop_init(&loop);
         if (code < 0) {
                 fprintf(stderr, "shmd: %s\n", uv_strerror(code));
                 return STATUS_ERROR;
@@ -203,7 +270,9 @@ static int serve(struct program *program)
         } else {
                 uv_signal_start(&terminate, on_signal, SIGTERM);
                 uv_signal_start(&interrupt, on_signal, SIGINT);
-                uv_run(&loop, UV_RUN_DEFAULT);
+                code = confine_program(program);
+                if (code == 0)
+                        uv_run(&loop, UV_RUN_DEFAULT);
                 shmd_broker_close(broker);
         }
         uv_close((uv_handle_t *)&terminate, NULL);
