@@ -124,8 +124,8 @@ static void options_are_explained_and_checked(void **state)
         must_equal(program_run(output, sizeof(output),
                                (const char *const[]){SHMD_PROGRAM, "--help", NULL}),
                    0);
-        must_say(output, "--socket", "--log-level", "--allow-uid", "--help", "--version",
-                 "SIGTERM");
+        must_say(output, "--socket", "--log-level", "--allow-uid", "--confine", "--help",
+                 "--version", "SIGTERM");
         must_equal(program_run(output, sizeof(output),
                                (const char *const[]){SHMD_PROGRAM, "--version", NULL}),
                    0);
