@@ -181,7 +181,7 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
                segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
                segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0 &&
                (!(added->flags & PUBLISHER_CHANNEL) ||
-                waiting_listen(bus, added->channel, packet_take_fd(packet, 2)) == 0) &&
+                ear_listen(bus, added->channel, packet_take_fd(packet, 2)) == 0) &&
                add_attachment(subscriber, attachment);
         if (!done) {
                 free_attachment(bus, attachment);
@@ -214,7 +214,7 @@ static bool move(struct shmd_subscriber *subscriber, struct attachment *attachme
         if (segment_inode(packet->fds[0]) != attachment->inode)
                 return true;
         if ((added->flags & PUBLISHER_CHANNEL) &&
-            waiting_listen(bus, added->channel, packet_take_fd(packet, 2)) < 0)
+            ear_listen(bus, added->channel, packet_take_fd(packet, 2)) < 0)
                 return false;
         board = use_board(bus, added->board, packet->fds[1]);
         if (!board)

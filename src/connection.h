@@ -66,13 +66,15 @@ struct own_block {
         unsigned char used[BLOCK_LINES];
 };
 
-/* A descriptor on which publishers of one user ring; read by libuv, or directly when asleep. */
+/* A descriptor on which publishers of one user ring; ears.c. */
 struct ear {
         struct list link; /* shmd.ears */
         struct shmd *bus;
         uint64_t id; /* 0: the connection's own pipe */
-        int fd;      /* owned by `handle` */
-        uv_pipe_t handle;
+        int fd;      /* of the own pipe, owned by `pipe` */
+        uv_pipe_t pipe;
+        struct watcher *watcher; /* of a socket; NULL: it is deaf */
+        bool may_bring_fds;
 };
 
 /* A descriptor that the loop looks at. The handle's `data` is this. */
@@ -634,12 +636,22 @@ static inline bool waiting_owns_handles(const struct shmd *bus)
 }
 /* Before anything is closed: whether its handles may be; always, but in some forked children. */
 bool waiting_may_close(struct shmd *bus);
-/* Makes the connection's own pipe, once; -> its writing end in bus->pipe_write. */
-int waiting_make_pipe(struct shmd *bus);
-/* Listens on a channel for publishers of another user; consumes the descriptor. */
-int waiting_listen(struct shmd *bus, uint64_t id, int fd);
 /* Closes all handles; the last one that is closed frees the connection. */
 void waiting_close(struct shmd *bus);
+
+/* ---- ears.c ------------------------------------------------------------------------------ */
+
+/* Makes the connection's own pipe, once; -> its writing end in bus->pipe_write. 0, or a negative
+ * errno with a text. */
+int ear_make_pipe(struct shmd *bus);
+/* Reads the frames that are there. */
+void ear_drain_pipe(struct ear *ear);
+/* Listens on a socket for publishers of another user; consumes the descriptor. 0, or a negative
+ * errno with a text. */
+int ear_listen(struct shmd *bus, uint64_t id, int fd);
+/* Has the loop read nothing from them for now; closes all. */
+void ears_pause(struct shmd *bus);
+void ears_close(struct shmd *bus);
 
 /* ---- watching.c ------------------------------------------------------------------------- */
 

@@ -8,6 +8,10 @@
 #include "socket.h"
 #include "util.h"
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* since Linux 6.16 */
+#endif
+
 int socket_send(int fd, const void *message, size_t size, const int *fds, unsigned n_fds)
 {
         union {
@@ -98,6 +102,32 @@ int packet_take_fd(struct packet *packet, unsigned index)
         fd = packet->fds[index];
         packet->fds[index] = -1; /* consumed */
         return fd;
+}
+
+bool socket_refuse_fds(int fd)
+{
+        int no = 0;
+
+        return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no)) == 0;
+}
+
+bool socket_refuses_fds(int fd)
+{
+        socklen_t size = sizeof(int);
+        int passes = 1;
+
+        return getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &size) == 0 && !passes;
+}
+
+ssize_t socket_peek(int fd, void *bytes, size_t size, bool *has_fds)
+{
+        struct iovec vector = {.iov_base = bytes, .iov_len = size};
+        struct msghdr header = {.msg_iov = &vector, .msg_iovlen = 1};
+        ssize_t n = recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT);
+
+        /* There is no room for them in the header, and the kernel says that it would take some. */
+        *has_fds = n > 0 && (header.msg_flags & MSG_CTRUNC);
+        return n;
 }
 
 int socket_connect(const char *path)

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "protocol.h"
 
@@ -45,6 +46,15 @@ void packet_close(struct packet *packet);
 
 /* Takes descriptor `index` out of the packet: the caller owns it. -1 if it isn't there. */
 int packet_take_fd(struct packet *packet, unsigned index);
+
+/* Has a Unix socket refuse descriptors that are sent to it; false: this kernel (before 6.16) can't.
+ * Whether it has been refusing them. */
+bool socket_refuse_fds(int fd);
+bool socket_refuses_fds(int fd);
+
+/* As recv(), without waiting and without taking anything away; *has_fds: descriptors came with the
+ * last of these bytes. They stay where they are. */
+ssize_t socket_peek(int fd, void *bytes, size_t size, bool *has_fds);
 
 /* A connected, non-blocking socket, or a negative errno value (-ENAMETOOLONG, -ENOENT,
  * -ECONNREFUSED, -EACCES, -EAGAIN: the listener's backlog is full...). */

@@ -80,7 +80,7 @@ static int make_holds(struct shmd_subscriber *subscriber, uint32_t n_holds)
                 return error_system(-ENOMEM, "%u holds", n_holds);
         for (uint32_t i = 0; i < n_holds; i++)
                 subscriber->free_holds[subscriber->n_free_holds++] = n_holds - 1 - i;
-        code = waiting_make_pipe(subscriber->bus);
+        code = ear_make_pipe(subscriber->bus);
         return code < 0 ? code : row_claim(subscriber);
 }
 

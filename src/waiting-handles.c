@@ -5,10 +5,7 @@
  *
  * The memory of a connection ends with the last of its handles.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "connection.h"
 #include "error.h"
@@ -25,42 +22,6 @@ static void on_handle_closed(uv_handle_t *handle)
         waiting_handle_closed(handle->data);
 }
 
-static void on_ear_closed(uv_handle_t *handle)
-{
-        struct ear *ear = handle->data;
-        struct shmd *bus = ear->bus;
-
-        free(ear);
-        waiting_handle_closed(bus);
-}
-
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
-{
-        struct ear *ear = handle->data;
-
-        (void)suggested;
-        /* Nobody looks at frames, and no packet is being received now. */
-        buffer->base = (char *)ear->bus->packet->bytes;
-        buffer->len = sizeof(ear->bus->packet->bytes);
-}
-
-static void on_frames(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
-{
-        struct ear *ear = stream->data;
-
-        (void)buffer;
-        if (size > 0)
-                ear->bus->is_rung = true;
-        if (size >= 0)
-                return;
-        /* All who could ring here are gone, the broker that made it too. */
-        uv_read_stop(stream);
-        if (ear->id == 0)
-                return;
-        list_remove(&ear->link);
-        uv_close((uv_handle_t *)&ear->handle, on_ear_closed);
-}
-
 /* In a forked child, before its loop polls for the first time: what would be read there is the
  * parent's. */
 static void leave_to_parent(struct shmd *bus)
@@ -72,8 +33,7 @@ static void leave_to_parent(struct shmd *bus)
                 return;
         }
         watching_pause(bus);
-        list_for_each (&bus->ears, link)
-                uv_read_stop((uv_stream_t *)&list_entry(link, struct ear, link)->handle);
+        ears_pause(bus);
 }
 
 /* Is there only so that the loop does not sleep. */
@@ -152,62 +112,6 @@ void waiting_begin(struct shmd *bus)
         bus->must_look = true;
 }
 
-static int add_ear(struct shmd *bus, uint64_t id, int fd)
-{
-        struct ear *ear = calloc(1, sizeof(*ear));
-        int code;
-
-        if (!ear) {
-                fd_close(&fd);
-                return error_system(-ENOMEM, "a wake channel");
-        }
-        uv_pipe_init(bus->loop, &ear->handle, 0);
-        ear->bus = bus;
-        ear->id = id;
-        ear->fd = fd;
-        ear->handle.data = ear;
-        list_append(&bus->ears, &ear->link);
-        bus->n_handles++;
-        bus->needs_turn = true;
-        code = uv_pipe_open(&ear->handle, fd);
-        if (code < 0)
-                fd_close(&fd);
-        else
-                code = uv_read_start((uv_stream_t *)&ear->handle, on_alloc, on_frames);
-        if (code < 0) {
-                list_remove(&ear->link);
-                uv_close((uv_handle_t *)&ear->handle, on_ear_closed);
-                return error_system(code, "a wake channel");
-        }
-        return 0;
-}
-
-int waiting_make_pipe(struct shmd *bus)
-{
-        int ends[2], code;
-
-        if (bus->pipe_write >= 0)
-                return 0;
-        if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-                return error_system(-errno, "a pipe");
-        bus->pipe_write = ends[1];
-        code = add_ear(bus, 0, ends[0]);
-        if (code < 0)
-                fd_close(&bus->pipe_write);
-        return code;
-}
-
-int waiting_listen(struct shmd *bus, uint64_t id, int fd)
-{
-        list_for_each (&bus->ears, link) {
-                if (list_entry(link, struct ear, link)->id != id)
-                        continue;
-                fd_close(&fd);
-                return 0;
-        }
-        return add_ear(bus, id, fd);
-}
-
 /* A forked child's loop shares its epoll descriptor with the parent's until it has one of its own:
  * to stop watching something would stop the parent too. */
 bool waiting_may_close(struct shmd *bus)
@@ -225,15 +129,10 @@ void waiting_close(struct shmd *bus)
 {
         if (!bus->may_close)
                 return;
+        ears_close(bus); /* while there is a session: see close_socket() there */
         watching_drop_socket(bus);
         watching_end_vigil(bus);
         watching_close_all(bus);
-        list_for_each_safe (&bus->ears, link) {
-                struct ear *ear = list_entry(link, struct ear, link);
-
-                list_remove(&ear->link);
-                uv_close((uv_handle_t *)&ear->handle, on_ear_closed);
-        }
         if (!bus->owns_loop) {
                 uv_close((uv_handle_t *)&bus->prepare, on_handle_closed);
                 uv_close((uv_handle_t *)&bus->check, on_handle_closed);

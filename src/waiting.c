@@ -227,22 +227,6 @@ static uint64_t spin_budget(const struct shmd *bus)
         return bus->usual_ns > SPIN_MAX_NS ? SPIN_TRY_NS : 2 * bus->usual_ns + SPIN_TRY_NS;
 }
 
-/* Reads the frames that are there; no more than fit a pipe, so that nobody who goes on writing can
- * keep us here. */
-static void drain(struct shmd *bus, int fd)
-{
-        struct packet *packet = bus->packet;
-
-        for (int i = 0; i < 4; i++) {
-                ssize_t size = read(fd, packet->bytes, sizeof(packet->bytes));
-
-                if (size > 0)
-                        bus->is_rung = true;
-                if (size < (ssize_t)sizeof(packet->bytes))
-                        return;
-        }
-}
-
 /* Sleeps in the kernel until a frame, a message, a signal or for `left`. 1: that is over; 0, or
  * -EINTR. */
 static int sleep_once(struct shmd *bus, uint64_t left)
@@ -277,7 +261,7 @@ static int sleep_once(struct shmd *bus, uint64_t left)
                 if (list_empty(&bus->ears) || events[i].data.fd != ear->fd || ear->id != 0)
                         for_libuv = true;
                 else
-                        drain(bus, ear->fd);
+                        ear_drain_pipe(ear);
         }
         if (for_libuv)
                 turn_loop(bus);

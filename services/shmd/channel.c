@@ -9,16 +9,13 @@
 #include "registry.h"
 #include "server.h"
 #include "session.h"
+#include "socket.h"
 #include "util.h"
-
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83 /* Linux 6.16 */
-#endif
 
 static struct wake_channel *channel_new(struct session *subscriber, uid_t uid)
 {
         struct wake_channel *channel = calloc(1, sizeof(*channel));
-        int no = 0, fds[2];
+        int fds[2];
 
         if (!channel)
                 return NULL;
@@ -29,8 +26,11 @@ static struct wake_channel *channel_new(struct session *subscriber, uid_t uid)
         channel->read_fd = fds[0];
         channel->write_fd = fds[1];
         /* Frames go one way. Descriptors sent along with them could stop the reader when it closes
-         * them; older kernels can't refuse them. */
-        setsockopt(channel->read_fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
+         * them; where the kernel can't refuse them, the reader takes care (src/ears.c). And a byte
+         * that is sent out of band comes in its turn, so that looking at what comes next tells the
+         * truth. */
+        socket_refuse_fds(channel->read_fd);
+        setsockopt(channel->read_fd, SOL_SOCKET, SO_OOBINLINE, &(int){1}, sizeof(int));
         shutdown(channel->read_fd, SHUT_WR);
         channel->uid = uid;
         channel->number = registry_number(&subscriber->server->registry);

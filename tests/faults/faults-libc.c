@@ -181,6 +181,10 @@ int getsockopt(int fd, int level, int option, void *restrict value, socklen_t *r
                 if (STRIKES(.memory = ENOMEM, .descriptors = EMFILE, .table = ENFILE))
                         return -1;
         }
+        if (level == SOL_SOCKET && option == SO_PASSRIGHTS && fault_lacks(LACKS_PASSRIGHTS)) {
+                errno = ENOPROTOOPT;
+                return -1;
+        }
         return REAL(getsockopt)(fd, level, option, value, size);
 }
 
