@@ -124,7 +124,7 @@ int channel_open(int fd, bool is_socket)
          * of the same user that cleared it could make this one block.
          */
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        opened = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        opened = fd_above_standard(open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC));
         fd_close(&fd);
         return opened;
 }
@@ -142,7 +142,7 @@ static bool write_nosignal(int fd, const struct offset_frame *frame, int *code)
         } while (*code == -EINTR);
         if (*code == 0)
                 return true;
-        if (*code == -EOPNOTSUPP || *code == -ENOSYS || *code == -EINVAL) {
+        if (*code == -EOPNOTSUPP || *code == -ENOSYS || *code == -EINVAL || *code == -EPERM) {
                 store_relaxed(&is_missing, 1);
                 return false;
         }

@@ -85,13 +85,11 @@ static struct ear *ear_new(struct shmd *bus, uint64_t id, int fd)
         return ear;
 }
 
-int ear_make_pipe(struct shmd *bus)
+static int make_pipe(struct shmd *bus)
 {
         int ends[2], code;
         struct ear *ear;
 
-        if (bus->pipe_write >= 0)
-                return 0;
         if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
                 return error_system(-errno, "a pipe");
         ear = ear_new(bus, 0, ends[0]);
@@ -117,6 +115,18 @@ int ear_make_pipe(struct shmd *bus)
         list_append(&bus->ears, &ear->link);
         bus->pipe_write = ends[1];
         return 0;
+}
+
+int ear_make_pipe(struct shmd *bus)
+{
+        int held[3], code;
+
+        if (bus->pipe_write >= 0)
+                return 0;
+        standard_fds_hold(held); /* with its first stream libuv makes another descriptor */
+        code = make_pipe(bus);
+        standard_fds_release(held);
+        return code;
 }
 
 void ear_drain_pipe(struct ear *ear)

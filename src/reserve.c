@@ -20,7 +20,7 @@ void reserve_release(struct shmd *bus, uint32_t n)
 void reserve_refill(struct shmd *bus)
 {
         while (bus->n_reserve < bus->reserve_target) {
-                int fd = fcntl(bus->page.fd, F_DUPFD_CLOEXEC, 0);
+                int fd = fcntl(bus->page.fd, F_DUPFD_CLOEXEC, 3);
 
                 if (fd < 0)
                         return; /* an introduction that needs it will be asked for again */

@@ -157,6 +157,7 @@ static int make_memfd(const char *label)
 
         if (fd < 0 && errno == EINVAL) /* an older kernel */
                 fd = memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        fd = fd_above_standard(fd);
         return fd < 0 ? error_system(-errno, "%s: memfd_create", label) : fd;
 }
 

@@ -40,6 +40,18 @@ int socket_send(int fd, const void *message, size_t size, const int *fds, unsign
         return sent < 0 ? -errno : 0;
 }
 
+/* What can't be moved away from where it must not be is as good as lost. */
+static int take_fd(struct packet *packet, const unsigned char *from)
+{
+        int fd;
+
+        memcpy(&fd, from, sizeof(fd));
+        fd = fd_above_standard(fd);
+        if (fd < 0)
+                packet->fds_truncated = true;
+        return fd;
+}
+
 /* Moves the descriptors that came with the message into the packet. */
 static void collect_fds(struct packet *packet, struct msghdr *header)
 {
@@ -51,8 +63,8 @@ static void collect_fds(struct packet *packet, struct msghdr *header)
                         continue;
                 n = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
                 for (size_t i = 0; i < n && packet->n_fds < PACKET_FDS_MAX; i++)
-                        memcpy(&packet->fds[packet->n_fds++], CMSG_DATA(control) + i * sizeof(int),
-                               sizeof(int));
+                        packet->fds[packet->n_fds++] =
+                                take_fd(packet, CMSG_DATA(control) + i * sizeof(int));
         }
 }
 
@@ -75,13 +87,13 @@ int socket_receive(int fd, struct packet *packet)
         } while (received < 0 && errno == EINTR);
         if (received < 0)
                 return -errno;
+        packet->fds_truncated = header.msg_flags & MSG_CTRUNC;
         collect_fds(packet, &header);
         packet->size = (size_t)received;
         /* What a message of an older peer lacks at its end reads as zero. */
         if (packet->size + PACKET_GROWTH <= sizeof(packet->bytes))
                 memset(packet->bytes + packet->size, 0, PACKET_GROWTH);
         packet->truncated = header.msg_flags & MSG_TRUNC;
-        packet->fds_truncated = header.msg_flags & MSG_CTRUNC;
         /* An empty packet can't be told from the end; no honest peer sends one. */
         return received > 0;
 }
@@ -141,7 +153,7 @@ int socket_connect(const char *path)
         if (strlen(path) >= sizeof(address.sun_path))
                 return -ENAMETOOLONG;
         memcpy(address.sun_path, path, strlen(path));
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        fd = fd_above_standard(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         if (fd < 0)
                 return -errno;
         connected = connect(fd, (struct sockaddr *)&address, sizeof(address));

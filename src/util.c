@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* util.c - owned descriptors, time, random ids. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -16,6 +18,34 @@ void fd_close(int *fd)
                 close(*fd);
         *fd = -1;
         errno = saved;
+}
+
+int fd_above_standard(int fd)
+{
+        int moved;
+
+        if (fd < 0 || fd > STDERR_FILENO)
+                return fd;
+        moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        fd_close(&fd);
+        return moved;
+}
+
+void standard_fds_hold(int held[static 3])
+{
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+                held[fd] = -1;
+                if (fcntl(fd, F_GETFD) >= 0)
+                        continue;
+                /* The lowest number that is free is this one, and this needs no file. */
+                held[fd] = epoll_create1(EPOLL_CLOEXEC);
+        }
+}
+
+void standard_fds_release(int held[static 3])
+{
+        for (unsigned i = 0; i < 3; i++)
+                fd_close(&held[i]);
 }
 
 uint64_t now_ns(void)

@@ -15,6 +15,18 @@
 /* Closes the descriptor, if it is one, and forgets it; errno is kept. */
 void fd_close(int *fd);
 
+/*
+ * Keeps a descriptor out of the numbers of standard input, output and error, which the program may
+ * have closed and still write to: moves it. The descriptor (which is consumed), or -1 with errno;
+ * -1 is passed through.
+ */
+int fd_above_standard(int fd);
+
+/* Holds those of the three numbers that are free, while libuv makes descriptors, which asserts that
+ * its own are others; lets go of them. */
+void standard_fds_hold(int held[static 3]);
+void standard_fds_release(int held[static 3]);
+
 /* A local that owns: `cleanup_fd int fd = -1;`, given away by `fd = -1; // consumed`. */
 #define cleanup_fd __attribute__((cleanup(fd_close)))
 

@@ -83,7 +83,11 @@ int waiting_init(struct shmd *bus, uv_loop_t *loop)
         bus->owns_loop = !loop;
         bus->loop = loop;
         if (!loop) {
+                int held[3];
+
+                standard_fds_hold(held);
                 code = uv_loop_init(&bus->own_loop);
+                standard_fds_release(held);
                 if (code < 0)
                         return error_system(code, "an event loop");
                 bus->loop = &bus->own_loop;

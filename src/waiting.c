@@ -247,7 +247,7 @@ static int sleep_once(struct shmd *bus, uint64_t left)
                 timeout = &rest;
         }
         n = epoll_pwait2(uv_backend_fd(bus->loop), events, ARRAY_SIZE(events), timeout, NULL);
-        if (n < 0 && errno == ENOSYS) /* before Linux 5.11, or a filter */
+        if (n < 0 && (errno == ENOSYS || errno == EPERM)) /* before Linux 5.11, or a filter */
                 n = epoll_wait(uv_backend_fd(bus->loop), events, ARRAY_SIZE(events),
                                timeout ? (int)(rest.tv_sec * 1000 + rest.tv_nsec / 1000000 + 1)
                                        : -1);

@@ -167,7 +167,7 @@ static void watch_directory(struct shmd *bus)
         if (slash)
                 slash[slash == directory] = '\0';
         if (bus->directory_fd < 0)
-                bus->directory_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+                bus->directory_fd = fd_above_standard(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
         if (bus->directory_fd < 0)
                 return;
         bus->directory_watch = inotify_add_watch(bus->directory_fd, slash ? directory : ".",
@@ -183,7 +183,8 @@ void watching_begin_vigil(struct shmd *bus)
 {
         bus->vigil_end_ns = 0;
         if (!bus->timer) {
-                bus->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+                bus->timer_fd = fd_above_standard(
+                        timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
                 if (bus->timer_fd >= 0)
                         bus->timer = watching_open(bus, bus->timer_fd, UV_READABLE, on_time, NULL);
                 if (!bus->timer)

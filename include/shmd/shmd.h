@@ -12,6 +12,10 @@
  * with all it opened, if the hand-over itself is synchronised. The library starts no threads,
  * installs no signal handlers and prints nothing.
  *
+ * A guest. Signal mask, umask, locale, limits and standard descriptors stay the program's; all
+ * descriptors close on exec() and none of them takes the number of a standard one that is closed.
+ * SIGPIPE is never raised. errno may have changed after any call, and says nothing.
+ *
  * fork(). A forked child may read on in samples that its parent holds, for as long as the parent
  * does, and may connect anew. What it has inherited it can only close: every other call says
  * -ECHILD. That gives back what the child has of it, and neither the parent nor the broker notices.

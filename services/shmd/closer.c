@@ -27,11 +27,15 @@ struct closer {
 struct closer *closer_new(void)
 {
         struct closer *closer = calloc(1, sizeof(*closer));
+        pthread_condattr_t attributes;
 
         if (!closer)
                 return NULL;
         pthread_mutex_init(&closer->mutex, NULL);
-        pthread_cond_init(&closer->changed, NULL);
+        pthread_condattr_init(&attributes);
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        pthread_cond_init(&closer->changed, &attributes);
+        pthread_condattr_destroy(&attributes);
         return closer;
 }
 
@@ -117,8 +121,7 @@ static bool closer_end(struct closer *closer)
         closer->ending = true;
         pthread_cond_signal(&closer->changed);
         while (!closer->ended && code == 0)
-                code = pthread_cond_clockwait(&closer->changed, &closer->mutex, CLOCK_MONOTONIC,
-                                              &until);
+                code = pthread_cond_timedwait(&closer->changed, &closer->mutex, &until);
         ended = closer->ended;
         pthread_mutex_unlock(&closer->mutex);
         if (ended)

@@ -4,6 +4,7 @@
  * broker is and does is in the library beside it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -191,6 +192,19 @@ static void write_line(void *user, int level, const char *text)
                 fprintf(stderr, "shmd: %s\n", text);
 }
 
+/* Who starts it may have closed standard input, output or error: nothing of a client's must come to
+ * stand where the log is written. */
+static void fill_standard_descriptors(void)
+{
+        int fd;
+
+        do {
+                fd = open("/dev/null", O_RDWR);
+        } while (fd >= 0 && fd <= STDERR_FILENO);
+        if (fd >= 0)
+                close(fd);
+}
+
 /* Two descriptors a session: the soft limit of 1024 is for programs that use select(). */
 static void raise_limits(void)
 {
@@ -288,6 +302,7 @@ int main(int argc, char **argv)
                                   .has_journal = getenv("JOURNAL_STREAM") != NULL};
         int status;
 
+        fill_standard_descriptors();
         choose_socket(&program);
         status = read_options(&program, argc, argv);
         if (status < 0) {
