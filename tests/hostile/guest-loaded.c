@@ -89,8 +89,11 @@ static bool live(const struct library *library, const char *socket)
         struct shmd_publisher *publisher;
         struct shmd_subscriber *subscriber;
         struct shmd *bus;
-        int code = library->connect(&bus, &options);
+        int code = -1;
 
+        /* It may just be starting. */
+        for (unsigned i = 0; i < PATIENCE && (code = library->connect(&bus, &options)) < 0; i++)
+                poll(NULL, 0, 1);
         if (code == 0)
                 code = library->advertise(&publisher, bus, "guest/loaded", &number_type, NULL);
         if (code == 0)
@@ -122,7 +125,7 @@ static int use_again_and_again(const char *path, const char *socket)
 int main(int argc, char **argv)
 {
         char directory[] = "/tmp/shmd-XXXXXX", socket[64];
-        int status = 1, waited = 0;
+        int status;
         pid_t broker;
 
         if (argc != 3 || !mkdtemp(directory))
@@ -135,10 +138,7 @@ int main(int argc, char **argv)
                 execl(argv[1], argv[1], "--socket", socket, (char *)NULL);
                 _exit(127);
         }
-        while (access(socket, F_OK) < 0 && waited++ < PATIENCE)
-                poll(NULL, 0, 1);
-        if (waited < PATIENCE)
-                status = use_again_and_again(argv[2], socket);
+        status = use_again_and_again(argv[2], socket);
         kill(broker, SIGTERM);
         waitpid(broker, NULL, 0);
         rmdir(directory);

@@ -268,6 +268,17 @@ static void standard_descriptors_may_be_closed(void **state)
         role_finish(role_start("closed", live_without_standard_descriptors, NULL));
 }
 
+static bool is_served(void)
+{
+        struct shmd_connect_options options = {.size = sizeof(options), .socket = broker.socket};
+        struct shmd *bus;
+
+        if (shmd_connect(&bus, &options) < 0)
+                return false;
+        shmd_close(bus);
+        return true;
+}
+
 /* Its log goes to standard error: where, without one, a client's socket would be. */
 static void broker_without_standard_descriptors_keeps_sockets_clean(void **state)
 {
@@ -284,7 +295,7 @@ static void broker_without_standard_descriptors_keeps_sockets_clean(void **state
                       NULL);
                 _exit(127);
         }
-        until(access(broker.socket, F_OK) == 0);
+        until(is_served());
         must(guest_live(broker.socket, NULL));
         for (int fd = 0; fd < 3; fd++) {
                 ssize_t n;
