@@ -188,7 +188,8 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
                 return false;
         }
         attachment->inode = segment_inode(packet->fds[0]);
-        attachment->process = process_use(bus, added->connection, take_pidfd(packet));
+        attachment->process =
+                process_use(bus, added->connection, added->peer.pid, take_pidfd(packet));
         if (!go_on_after_parting(subscriber, attachment, added))
                 ring_reader_join(&attachment->ring, &added->geometry, attachment->memory.base, tag,
                                  added->start, subscriber->history);

@@ -49,7 +49,8 @@ struct block {
 struct peer_process {
         struct list link; /* shmd.processes */
         struct shmd *bus;
-        uint64_t connection;
+        uint64_t connection; /* the two together name it */
+        int32_t pid;
         unsigned references;
         unsigned n_orphans; /* of these */
         int pid_fd;
@@ -527,8 +528,8 @@ int opening_keep(struct opening *opening, const struct message *message);
 
 /* ---- peers.c ---------------------------------------------------------------------------- */
 
-/* The process of the connection; `fd`, a pidfd of it, is consumed. NULL: none is known. */
-struct peer_process *process_use(struct shmd *bus, uint64_t connection, int fd);
+/* The process `pid` of the connection; `fd`, a pidfd of it, is consumed. NULL: none is known. */
+struct peer_process *process_use(struct shmd *bus, uint64_t connection, int32_t pid, int fd);
 void process_drop(struct peer_process *process);
 
 /* Makes orphans of all peers, or of one no orphan any more. */

@@ -64,11 +64,15 @@ static void drop_channel(struct channel *channel)
 
 static struct block *use_block(struct shmd *bus, uint64_t connection, uint32_t index, int fd)
 {
+        uint64_t inode = segment_inode(fd);
         struct block *block;
 
         list_for_each (&bus->blocks, link) {
                 block = list_entry(link, struct block, link);
-                if (block->connection != connection || block->index != index)
+                /* Ids of connections are no secret: another process may say that it has this one.
+                 */
+                if (block->connection != connection || block->index != index ||
+                    block->inode != inode)
                         continue;
                 block->references++;
                 return block;
@@ -83,7 +87,7 @@ static struct block *use_block(struct shmd *bus, uint64_t connection, uint32_t i
         }
         block->connection = connection;
         block->index = index;
-        block->inode = segment_inode(fd);
+        block->inode = inode;
         block->references = 1;
         list_append(&bus->blocks, &block->link);
         return block;
@@ -174,7 +178,8 @@ static bool attach(struct shmd_publisher *publisher, const struct message_subscr
         member->block = use_block(bus, added->connection, added->block, packet->fds[0]);
         member->channel =
                 use_channel(bus, added->channel, added->channel_kind, packet_take_fd(packet, 2));
-        member->process = process_use(bus, added->connection, packet_take_fd(packet, 3));
+        member->process =
+                process_use(bus, added->connection, added->peer.pid, packet_take_fd(packet, 3));
         member->start = added->start;
         member->no_membarrier = lacks_membarrier(bus, added);
         if (!member->board || !member->block || !member->channel ||

@@ -20,7 +20,7 @@
 
 /* ---- processes -------------------------------------------------------------------------- */
 
-struct peer_process *process_use(struct shmd *bus, uint64_t connection, int fd)
+struct peer_process *process_use(struct shmd *bus, uint64_t connection, int32_t pid, int fd)
 {
         struct peer_process *process;
 
@@ -28,7 +28,9 @@ struct peer_process *process_use(struct shmd *bus, uint64_t connection, int fd)
                 return NULL;
         list_for_each (&bus->processes, link) {
                 process = list_entry(link, struct peer_process, link);
-                if (process->connection != connection)
+                /* Ids of connections are no secret: another process may say that it has this one.
+                 */
+                if (process->connection != connection || process->pid != pid)
                         continue;
                 fd_close(&fd);
                 process->references++;
@@ -41,6 +43,7 @@ struct peer_process *process_use(struct shmd *bus, uint64_t connection, int fd)
         }
         process->bus = bus;
         process->connection = connection;
+        process->pid = pid;
         process->references = 1;
         process->pid_fd = fd;
         list_append(&bus->processes, &process->link);
