@@ -445,7 +445,7 @@ static void publisher_of_another_user_is_read_to_the_end_too(void **state)
 {
         if (!can_be_somebody())
                 skip_because("only root can be two users");
-        let_somebody_in();
+        let_somebody_in(NULL);
         is_somebody = true;
         run_all(SIGKILL);
         is_somebody = false;

@@ -344,7 +344,7 @@ static void subscriber_of_another_user_leaves_nothing_held_either(void **state)
 {
         if (!can_be_somebody())
                 skip_because("only root can be two users");
-        let_somebody_in();
+        let_somebody_in(NULL);
         is_somebody = true;
         die_everywhere();
         is_somebody = false;

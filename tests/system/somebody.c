@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* somebody.c - a second user, and a broker that lets him in. */
+/* somebody.c - becomes another user, and lets him in. */
 #include <grp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -41,15 +41,17 @@ void open_directory(void)
         must_equal(chmod(path, 0711), 0);
 }
 
-void let_somebody_in(void)
+void let_somebody_in(const char *const *arguments)
 {
+        const char *all[10] = {"--allow-uid", SOMEBODY_TEXT};
         struct stat status;
-        char number[16];
 
-        snprintf(number, sizeof(number), "%d", SOMEBODY);
-        broker_terminate(SIGTERM);
+        for (size_t n = 2; arguments && *arguments && n < N_ELEMENTS(all) - 1; n++)
+                all[n] = *arguments++;
+        if (broker.pid)
+                broker_terminate(SIGTERM);
         open_directory();
-        broker_spawn((const char *const[]){"--allow-uid", number, NULL});
+        broker_spawn(all);
         must_equal(stat(broker.socket, &status), 0);
         must_equal(status.st_mode & 07777, 0666);
 }

@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* somebody.h - a second user, for tests that run as root, who can be two. */
+/* somebody.h - another user than the test's own. Needs root, who can be anybody. */
 #ifndef SHMD_TESTS_SOMEBODY_H
 #define SHMD_TESTS_SOMEBODY_H
 
 #include <stdbool.h>
 
 /* Who owns nothing. Not 65534, which in a container may stand for everybody unknown. */
-#define SOMEBODY 54321
+#define SOMEBODY      54321
+#define SOMEBODY_TEXT "54321"
 
+/* Whether this process may become another user. */
 bool can_be_somebody(void);
-/* In a role, for good. */
+
+/* From now on this process, a role, is. */
 void become_somebody(void);
 
-/* Others get as far as to the broker's socket. */
+/* Lets everybody reach the socket. */
 void open_directory(void);
-/* Another broker in place of the one that runs, which allows him. */
-void let_somebody_in(void);
+
+/* Exchanges the broker for one that lets somebody in; `arguments` (NULL-terminated, or NULL) are
+ * more options of it. */
+void let_somebody_in(const char *const *arguments);
 
 #endif

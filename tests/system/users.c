@@ -4,10 +4,7 @@
  * who can be two users.
  */
 #include <errno.h>
-#include <grp.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,7 +51,7 @@ static void others_are_not_let_in_unless_allowed(void **state)
         expect_somebody_to_get(-EACCES, "user 54321 may not connect");
         expect_somebody_to_get(-EACCES, "--allow-uid");
         broker_settle(broker.bus);
-        let_somebody_in();
+        let_somebody_in(NULL);
         expect_somebody_to_get(0, NULL);
 }
 
@@ -132,7 +129,7 @@ static void exchange(bool publisher_is_somebody)
 {
         struct role *publisher, *subscriber;
 
-        let_somebody_in();
+        let_somebody_in(NULL);
         pings = shared_memory(sizeof(*pings));
         pings->is_somebody = publisher_is_somebody;
         subscriber = role_start("subscriber", take_asleep, NULL);
@@ -170,7 +167,7 @@ static void somebody_can_not_read_what_is_roots(void *argument)
 
 static void descriptors_of_the_broker_are_its_own(void **state)
 {
-        let_somebody_in();
+        let_somebody_in(NULL);
         role_finish(role_start("somebody", somebody_can_not_read_what_is_roots, &broker.pid));
 }
 
