@@ -5,8 +5,9 @@
  *
  * Each test gets a fresh directory with a fresh broker in it (harness_setup()) and has to leave
  * nothing (harness_teardown()): the broker's descriptors and mappings are back to what they were
- * when it was idle, it ends cleanly on SIGTERM, its directory is empty, and the test's own process
- * has as many descriptors, mappings of shared memory and memfds as before.
+ * when it was idle, its accounts are zero (services/shmd/quota.h), it ends cleanly on SIGTERM, its
+ * directory is empty, and the test's own process has as many descriptors, mappings of shared memory
+ * and memfds as before.
  *
  * Nobody sleeps for a while and hopes. Waiting means until(): a condition that is looked at again
  * and again, or a pipe that is polled, and both end the test when patience is over. A process that
@@ -99,6 +100,10 @@ void snapshot_take(struct snapshot *snapshot, pid_t pid);
 bool snapshot_equal(const struct snapshot *one, const struct snapshot *other);
 /* Says on standard error what was there and what is. */
 void snapshot_explain(const char *what, const struct snapshot *was, const struct snapshot *is);
+
+/* Whether nothing but one session, perhaps, was charged to anybody when the broker with this log
+ * ended: what it says there from `start` on. If not, says so. */
+bool accounts_were_zero(const char *path, off_t start);
 
 /* Whether the process sleeps in the kernel. */
 bool process_is_asleep(pid_t pid);

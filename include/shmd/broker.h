@@ -40,6 +40,30 @@ enum shmd_log_level {
 /** One line of log, without newline. */
 typedef void (*shmd_log_callback)(void *user, int level, const char *text);
 
+/** As a field of struct shmd_quota: no limit. */
+#define SHMD_NO_LIMIT UINT64_MAX
+
+/**
+ * What each user may have at a broker at a time. Root and the broker's own user are not limited.
+ * Zero fields mean the default.
+ */
+struct shmd_quota {
+        uint64_t sessions; /**< connections; default 256. Those that have ended count as long as a
+                                living process may still hold samples through them */
+        uint64_t services; /**< names that it publishes or reads; default 1024 */
+        uint64_t segments; /**< publishers, and control blocks of subscribers; default 1024 */
+        uint64_t bytes;    /**< of these; default half of the machine's memory */
+        uint64_t subscriptions; /**< default 1024; those that have ended count likewise */
+        uint64_t pairs;         /**< of a publisher and a subscriber that it has brought together by
+                                     joining; default 65536 */
+        uint64_t introductions; /**< unread; default 1024, or an eighth of the descriptors that the
+                                     broker may have in flight */
+        uint64_t connects;      /**< a second, after as many at once as `sessions`, if that is more;
+                                     default 100 */
+        uint64_t seats; /**< percent of a publisher's max_subscribers that one user other than
+                             the publisher's may take; default 75, at least one seat */
+};
+
 struct shmd_broker_options {
         uint32_t size;      /**< sizeof the struct; zero fields mean the default */
         uint32_t n_uids;    /**< length of `uids` */
@@ -50,7 +74,16 @@ struct shmd_broker_options {
         struct uv_loop_s *loop;
         shmd_log_callback log; /**< default NULL: silent */
         void *user;            /**< passed to `log` */
+        struct shmd_quota quota;
 };
+
+/**
+ * Reads limits as `shmd --quota` has them: KIND=N, several separated by commas. The kinds are the
+ * fields of the struct; N is a number, for bytes with K, M, G or T behind it if one likes, or
+ * "none". Fields that are not named stay as they are.
+ * @return 0; -EINVAL, with a text that says what was wrong.
+ */
+SHMD_BROKER_EXPORT int shmd_broker_quota_read(struct shmd_quota *quota, const char *text);
 
 /**
  * Starts to listen. A socket left by a broker that crashed is replaced; one that is served by a

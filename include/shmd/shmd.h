@@ -142,8 +142,9 @@ struct shmd_connect_options {
  * Connects to the broker: one round trip, blocking, for at most 5 seconds.
  * @return 0 and *bus, owned by the caller and ended by shmd_close(); -ENOENT or -ECONNREFUSED: no
  *         broker (the text lists each path tried, its reason, and how to start one); -EACCES: not
- *         allowed; -EPROTO: the broker speaks another version, or nonsense; -ETIMEDOUT: it does not
- *         answer; -EMFILE, -ENFILE.
+ *         allowed; -EDQUOT: the user has as many connections as it may, or comes too often;
+ *         -EPROTO: the broker speaks another version, or nonsense; -ETIMEDOUT: it does not answer;
+ *         -EMFILE, -ENFILE.
  */
 SHMD_EXPORT int shmd_connect(struct shmd **bus, const struct shmd_connect_options *options);
 
@@ -223,7 +224,8 @@ struct shmd_publisher_options {
  *         names the field); -EFBIG: the segment would exceed 1 GiB without SHMD_LARGE_SEGMENT, or
  *         the process's limit for files (RLIMIT_FSIZE);
  *         -ENOMEM: no room for it; -EMFILE: not descriptors enough for max_subscribers;
- *         -ENOSPC: a limit of the broker.
+ *         -EDQUOT: the user has what the broker grants to one (the text says what, and how much);
+ *         -ENOSPC: a limit of the broker for a connection.
  */
 SHMD_EXPORT int shmd_advertise(struct shmd_publisher **publisher, struct shmd *bus,
                                const char *service, const struct shmd_type *type,
@@ -298,7 +300,8 @@ struct shmd_subscriber_options {
  * @return 0 and *subscriber, owned by the caller until shmd_subscriber_close() or shmd_close();
  *         -EINVAL; -EPROTOTYPE: the service has another type (the text names the field);
  *         -ERANGE: a publisher's limits are below the minima asked for, or its seats are taken
- *         (the text says which); -EMFILE, -ENOSPC.
+ *         (the text says which); -EDQUOT: the user has what the broker grants to one, or of one
+ *         publisher's seats; -EMFILE, -ENOSPC.
  */
 SHMD_EXPORT int shmd_subscribe(struct shmd_subscriber **subscriber, struct shmd *bus,
                                const char *service, const struct shmd_type *type,

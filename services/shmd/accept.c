@@ -8,6 +8,8 @@
 #include "accept.h"
 #include "closer.h"
 #include "error.h"
+#include "process.h"
+#include "quota.h"
 #include "server.h"
 #include "session.h"
 #include "util.h"
@@ -57,6 +59,17 @@ static void say_refused(struct server *server, pid_t pid, const char *why)
                 broker_log(&server->log, SHMD_LOG_WARNING, "refused process %d: %s", pid, why);
 }
 
+static void say_over_quota(struct server *server, const struct ucred *who)
+{
+        char program[PROTOCOL_PROGRAM_SIZE];
+
+        if (!quota_may_say(quota_find(&server->quota, who->uid)))
+                return;
+        process_name(who->pid, program);
+        broker_log(&server->log, SHMD_LOG_WARNING, "refused %s (pid %d, user %u): %s", program,
+                   who->pid, who->uid, error_text());
+}
+
 bool accept_refill(struct server *server)
 {
         /* Of a kind that no path leads to: the program has given up opening files by now. */
@@ -102,9 +115,15 @@ static void greet(struct server *server, int *fd)
                 say_goodbye(server, fd, -EACCES, error_text());
                 return;
         }
-        code = session_new(server, fd);
+        code = quota_connect(quota_find(&server->quota, who.uid));
+        if (code == 0)
+                code = session_new(server, fd);
         switch (code) {
         case 0:
+                return;
+        case -EDQUOT:
+                say_over_quota(server, &who);
+                say_goodbye(server, fd, code, error_text());
                 return;
         case -EMFILE:
         case -ENFILE:

@@ -42,9 +42,17 @@ int access_init(struct access *access, const uint32_t *uids, uint32_t n_uids)
         memset(access, 0, sizeof(*access));
         access->own = geteuid();
         access->unknown = in_user_namespace() ? overflow_user() : (uid_t)-1;
-        /* A broker that is itself that user can't tell its own from the unknown. */
-        if (access->unknown == access->own)
+        if (access->unknown == access->own) {
+                /* It can't tell its own from the unknown. The socket's mode can, as long as it lets
+                 * in nobody else. */
+                if (n_uids)
+                        return error_set(-EACCES,
+                                         "user %u, as which the broker runs, stands for all users "
+                                         "that its user namespace doesn't know: it can let in no "
+                                         "others",
+                                         access->own);
                 access->unknown = (uid_t)-1;
+        }
         if (!n_uids)
                 return 0;
         access->uids = calloc(n_uids, sizeof(*uids));

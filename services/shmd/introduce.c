@@ -9,6 +9,7 @@
 #include "introduce.h"
 #include "registry.h"
 #include "resume.h"
+#include "seats.h"
 #include "segment.h"
 #include "server.h"
 #include "session.h"
@@ -25,6 +26,7 @@ static void sit_down(struct pair *pair)
         struct publication *publication = pair->publication;
 
         publication->n_seats++;
+        pair->share->n_seats++;
         publication->n_seats_wanted -= pair->reason == REFUSED_SEATS;
         pair->state = PAIR_SEATED;
         pair->reason = 0;
@@ -50,13 +52,23 @@ static void go_on(struct pair *pair)
         introduce_back(pair);
 }
 
-static struct pair *pair_new(struct publication *publication, struct subscription *subscription)
+/* NULL, and *code with a text: -ENOMEM, -EDQUOT. */
+static struct pair *pair_new(struct publication *publication, struct subscription *subscription,
+                             struct quota_account *joiner, int *code)
 {
         struct pair *pair = calloc(1, sizeof(*pair));
 
-        if (!pair) {
-                error_set(-ENOMEM, "service %s: the broker has no memory",
-                          publication->service->name);
+        *code = pair ? charge_init(&pair->charge, joiner, QUOTA_PAIRS, 1)
+                     : error_set(-ENOMEM, "the broker has no memory");
+        if (*code == 0) {
+                pair->share = seat_share_ref(publication, subscription->session->uid);
+                *code = pair->share ? 0 : -ENOMEM;
+        }
+        if (*code < 0) {
+                error_prefix(*code, "service %s", publication->service->name);
+                if (pair)
+                        charge_deinit(&pair->charge);
+                free(pair);
                 return NULL;
         }
         pair->publication = publication;
@@ -81,6 +93,9 @@ static void pair_free(struct pair *pair)
         list_remove(&pair->publication_link);
         list_remove(&pair->subscription_link);
         publication->n_seats -= pair->state != PAIR_REFUSED;
+        pair->share->n_seats -= pair->state != PAIR_REFUSED;
+        seat_share_unref(pair->share);
+        charge_deinit(&pair->charge);
         publication->n_seats_wanted -= pair->reason == REFUSED_SEATS;
         if (pair->forbids_asym)
                 session_allow_asym(publication->session);
@@ -88,6 +103,38 @@ static void pair_free(struct pair *pair)
         session_mark(publication->session);
         session_mark(pair->subscription->session);
         free(pair);
+}
+
+/*
+ * Whether one of the two knows somebody else by the other's id: it has listed another process under
+ * it, or reads it, or is read by it. Peers have one place for each id; whom they have there they
+ * keep, since what he holds, or what is held of him, would be forgotten with him.
+ */
+static bool is_mistaken(const struct pair *pair)
+{
+        const struct publication *publication = pair->publication;
+        const struct subscription *subscription = pair->subscription;
+        const struct registry *registry = &publication->session->server->registry;
+
+        if (known_is_another(publication, subscription))
+                return true;
+        if (publication_has_twin(publication, registry))
+                list_for_each (&subscription->pairs, link) {
+                        const struct pair *other = list_entry(link, struct pair, subscription_link);
+
+                        if (other != pair && other->publication->id == publication->id &&
+                            other->state != PAIR_REFUSED)
+                                return true;
+                }
+        if (subscription_has_twin(subscription, registry))
+                list_for_each (&publication->pairs, link) {
+                        const struct pair *other = list_entry(link, struct pair, publication_link);
+
+                        if (other != pair && other->subscription->id == subscription->id &&
+                            other->state != PAIR_REFUSED)
+                                return true;
+                }
+        return false;
 }
 
 void publication_seat_others(struct publication *publication)
@@ -98,7 +145,8 @@ void publication_seat_others(struct publication *publication)
                 if (!publication->n_seats_wanted ||
                     publication->n_seats >= publication->max_subscribers)
                         return;
-                if (pair->state == PAIR_REFUSED && pair->reason == REFUSED_SEATS)
+                if (pair->state == PAIR_REFUSED && pair->reason == REFUSED_SEATS &&
+                    seats_are_free(publication, pair->subscription->session) && !is_mistaken(pair))
                         take_seat(pair);
         }
 }
@@ -208,23 +256,26 @@ void pair_exorcise(struct session *session, bool process_ended)
         }
 }
 
-/* A seat is wanted: perhaps a ghost has let go, or one is kept for a process that is gone. Not all
- * ghosts are looked at if they are many: the timer comes to them. */
-static void look_for_seat(struct publication *publication)
+/* A seat is wanted: perhaps a ghost has let go, or one is kept for a process that is gone. Whose
+ * user has its share is helped by its own ghosts only. Not all ghosts are looked at if they are
+ * many: the timer comes to them. */
+static void look_for_seat(struct publication *publication, const struct session *session)
 {
+        bool is_used_up = seats_are_used_up(publication, session);
         unsigned n_looks = 0;
 
         /* More may be kept than there are: of who has left one broker's time holding something. */
-        while (publication->n_seats >= publication->max_subscribers)
+        while (!is_used_up && publication->n_seats >= publication->max_subscribers)
                 if (!resume_free_seat(publication))
                         break;
-        if (publication->n_seats < publication->max_subscribers)
+        if (seats_are_free(publication, session))
                 return;
         list_for_each (&publication->pairs, link) {
                 struct pair *pair = list_entry(link, struct pair, publication_link);
                 struct subscription *ghost = pair->subscription;
 
-                if (pair->state != PAIR_GHOST || !may_end(ghost))
+                if (pair->state != PAIR_GHOST || !may_end(ghost) ||
+                    (is_used_up && ghost->session->uid != session->uid))
                         continue;
                 if (n_looks++ == GHOST_LOOKS)
                         return;
@@ -243,9 +294,9 @@ static uint32_t judge(struct publication *publication, const struct subscription
         if (subscription->min_depth > publication->geometry.depth ||
             (subscription->holds_set && subscription->holds > publication->holds))
                 return REFUSED_LIMIT;
-        if (publication->n_seats >= publication->max_subscribers)
-                look_for_seat(publication);
-        return publication->n_seats < publication->max_subscribers ? 0 : REFUSED_SEATS;
+        if (!seats_are_free(publication, subscription->session))
+                look_for_seat(publication, subscription->session);
+        return seats_are_free(publication, subscription->session) ? 0 : REFUSED_SEATS;
 }
 
 static int refuse_subscription(const struct publication *publication,
@@ -254,6 +305,16 @@ static int refuse_subscription(const struct publication *publication,
         const struct session *session = publication->session;
         const char *service = publication->service->name;
 
+        if (reason == REFUSED_SEATS && publication->n_seats < publication->max_subscribers) {
+                quota_note_refusal(QUOTA_SEATS);
+                return error_set(-EDQUOT,
+                                 "service %s: %s has all of the %u seats that one other user may "
+                                 "take of publisher %s (pid %d), which has max_subscribers %u "
+                                 "(--quota seats)",
+                                 service, quota_name(subscription->session->account),
+                                 seats_max(publication, subscription->session), session->program,
+                                 session->pid, publication->max_subscribers);
+        }
         if (reason == REFUSED_SEATS)
                 return error_set(-ERANGE,
                                  "service %s: publisher %s (pid %d) has max_subscribers %u, and "
@@ -271,15 +332,18 @@ static int refuse_subscription(const struct publication *publication,
                 service, session->program, session->pid, publication->holds, subscription->holds);
 }
 
-/* Pairs the two. `start`: of the publisher's samples, where the subscriber begins if neither knows
- * the other. 0; -ENOMEM. */
-static int join(struct publication *publication, struct subscription *subscription, uint64_t start)
+/* Pairs the two, one of which is the joiner's. `start`: of the publisher's samples, where the
+ * subscriber begins if neither knows the other. 0; -ENOMEM, -EDQUOT, with a text. */
+static int join(struct publication *publication, struct subscription *subscription,
+                struct quota_account *joiner, uint64_t start)
 {
-        struct pair *pair = pair_new(publication, subscription);
         enum known_by known;
+        bool is_silent;
+        int code;
+        struct pair *pair = pair_new(publication, subscription, joiner, &code);
 
         if (!pair)
-                return -ENOMEM;
+                return code;
         pair->start = start;
         known = known_meet(publication, subscription, &pair->start);
         if (known == KNOWN_BY_BOTH) {
@@ -292,7 +356,13 @@ static int join(struct publication *publication, struct subscription *subscripti
                 pair->start = start;
         if (!(known & KNOWN_BY_PUBLISHER))
                 pair->reason = judge(publication, subscription);
+        is_silent = is_mistaken(pair);
+        if (is_silent && !pair->reason)
+                pair->reason = REFUSED_SEATS;
         publication->n_seats_wanted += pair->reason == REFUSED_SEATS;
+        /* By the id that it would be told of, it knows the other one. */
+        if (is_silent)
+                return 0;
         if (pair->reason)
                 introduction_wait(subscription->session, &pair->to_subscriber);
         else
@@ -300,32 +370,34 @@ static int join(struct publication *publication, struct subscription *subscripti
         return 0;
 }
 
-/* Whether each publisher takes a newcomer; if not, a text. */
-static bool is_welcome(const struct subscription *subscription)
+/* Whether each publisher takes a newcomer: 0, or -ERANGE, -EDQUOT with a text. */
+static int check_welcome(const struct subscription *subscription)
 {
         list_for_each (&subscription->service->publications, link) {
                 struct publication *publication =
                         list_entry(link, struct publication, service_link);
                 uint32_t reason = judge(publication, subscription);
 
-                if (reason) {
-                        refuse_subscription(publication, subscription, reason);
-                        return false;
-                }
+                if (reason)
+                        return refuse_subscription(publication, subscription, reason);
         }
-        return true;
+        return 0;
 }
 
 int subscription_join(struct subscription *subscription)
 {
-        if (!subscription->is_resumed && !is_welcome(subscription))
-                return -ERANGE;
+        int code = subscription->is_resumed ? 0 : check_welcome(subscription);
+
+        if (code < 0)
+                return code;
         list_for_each (&subscription->service->publications, link) {
                 struct publication *publication =
                         list_entry(link, struct publication, service_link);
-                /* Before the publisher counts it: what comes after is missed or taken. */
-                int code = join(publication, subscription, publication_newest(publication));
 
+                /* The newest before the publisher counts it: what comes after is missed or taken.
+                 */
+                code = join(publication, subscription, subscription->session->account,
+                            publication_newest(publication));
                 if (code < 0)
                         return code;
         }
@@ -339,7 +411,7 @@ int publication_join(struct publication *publication)
 
         list_for_each (&publication->service->subscriptions, link) {
                 int code = join(publication, list_entry(link, struct subscription, service_link),
-                                start);
+                                publication->session->account, start);
 
                 if (code < 0)
                         return code;
@@ -353,6 +425,7 @@ void publication_leave(struct publication *publication)
 {
         struct registry *registry = &publication->session->server->registry;
         struct service *service = publication->service;
+        uint64_t id = publication->id;
 
         while (!list_empty(&publication->pairs)) {
                 struct pair *pair =
@@ -365,6 +438,13 @@ void publication_leave(struct publication *publication)
                         free_ghost(subscription);
         }
         publication_free(publication, registry);
+        /* Who couldn't be read because of it. */
+        list_for_each (&service->publications, link) {
+                struct publication *other = list_entry(link, struct publication, service_link);
+
+                if (other->id == id)
+                        publication_seat_others(other);
+        }
         registry_drop_if_empty(registry, service);
 }
 

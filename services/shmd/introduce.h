@@ -45,6 +45,7 @@
 
 #include "list.h"
 #include "protocol.h"
+#include "quota.h"
 
 struct publication;
 struct session;
@@ -76,15 +77,18 @@ struct pair {
         bool subscriber_told; /* of the state that it is in: ADDED or REFUSED */
         uint64_t start;       /* the publisher's newest message when the subscriber came */
         bool forbids_asym;
+        struct charge charge;     /* for the pair, to the user of the one that came second */
+        struct seat_share *share; /* of the subscriber's user */
 };
 
-/* Pairs a new publication with the subscriptions that there are. 0; -ENOMEM: then nobody was told
- * anything and publication_leave() undoes it. */
+/* Pairs a new publication with the subscriptions that there are. 0; -ENOMEM, -EDQUOT: then
+ * publication_leave() undoes it. */
 int publication_join(struct publication *publication);
 
 /* Pairs a new subscription with the publications that there are, or with none: -ERANGE: one of
  * them has no seat or too little of something (the text says which; one that resumes is REFUSED by
- * that one only); -ENOMEM. Then subscription_leave() undoes it. */
+ * that one only); -EDQUOT: its user has too many of them, or of pairs; -ENOMEM. Then
+ * subscription_leave() undoes it. */
 int subscription_join(struct subscription *subscription);
 
 /* Ends a publication or subscription, tells those concerned, drops the service if it was the last.
@@ -112,7 +116,8 @@ void introduction_stop(struct introduction *introduction);
 /* Tells both sides of a pair that the other is back. */
 void introduce_back(struct pair *pair);
 
-/* Sends what waits for this session. Whether nothing waits any more. */
+/* Sends what waits for this session and has credit. Whether nothing is left, but what other users
+ * have led to and have no credit for: replies don't wait for that. */
 bool introduce_waiting(struct session *session);
 
 /* Sends an introduction once more. 0; -EPROTO with a text: it isn't the session's to ask for. */

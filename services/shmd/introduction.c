@@ -57,7 +57,7 @@ static int send_subscriber(struct pair *pair)
         fill_peer(&added.peer, subscription->id, subscriber);
         wire_begin(&added, MESSAGE_SUBSCRIBER_ADDED,
                    is_old ? MESSAGE_SUBSCRIBER_ADDED_SIZE_1 : sizeof(added), 0);
-        return session_introduce(publisher, &added,
+        return session_introduce(publisher, pair->charge.account->uid, &added,
                                  (int[]){subscriber->blocks[subscription->block].fd,
                                          subscription->board->read_fd, channel.write_fd,
                                          subscriber->pid_fd},
@@ -98,7 +98,7 @@ static int send_publisher(struct pair *pair)
                 fds[n_fds++] = channel.read_fd;
         if (subscriber->version >= PROTOCOL_RESUME_SINCE)
                 fds[n_fds++] = publication->session->pid_fd;
-        return session_introduce(subscriber, &added, fds, n_fds);
+        return session_introduce(subscriber, pair->charge.account->uid, &added, fds, n_fds);
 }
 
 void introduce_back(struct pair *pair)
@@ -134,10 +134,6 @@ static int send_introduction(struct session *session, struct introduction *intro
                 send_refusal(pair);
                 return list_empty(&session->queue) ? 0 : -EAGAIN;
         }
-        /* Unread introductions hold descriptors in flight, of which each user has a limited number:
-         * who doesn't read waits for its own turn only. */
-        if (!session_has_credit(session))
-                return -EAGAIN;
         code = introduction->to_publisher ? send_subscriber(pair) : send_publisher(pair);
         if (code < 0)
                 return code;
@@ -154,22 +150,48 @@ static int send_introduction(struct session *session, struct introduction *intro
 
 bool introduce_waiting(struct session *session)
 {
-        while (!list_empty(&session->waiting)) {
-                struct introduction *first =
-                        list_entry(session->waiting.next, struct introduction, link);
+        struct list *link = session->waiting.next;
 
-                if (send_introduction(session, first) < 0 || !session_is_served(session))
+        while (link != &session->waiting) {
+                struct introduction *introduction = list_entry(link, struct introduction, link);
+                const struct pair *pair = introduction->pair;
+                struct list *previous = link->previous;
+
+                /* Unread introductions hold descriptors in flight, of which there is a limited
+                 * number: who doesn't read waits for its own turn only. A refusal carries none. */
+                if (pair->state != PAIR_REFUSED) {
+                        if (!session_has_credit(session))
+                                return false;
+                        if (!session_has_credit_for(session, pair->charge.account->uid)) {
+                                link = link->next;
+                                continue;
+                        }
+                }
+                if (send_introduction(session, introduction) < 0 || !session_is_served(session))
                         return false;
+                /* What has come to the end just now is in its turn, too. */
+                link = previous->next;
         }
         return true;
 }
 
-static struct pair *find_pair(const struct publication *publication, uint64_t subscription)
+static struct pair *find_reader(const struct publication *publication, uint64_t subscription)
 {
         list_for_each (&publication->pairs, link) {
                 struct pair *pair = list_entry(link, struct pair, publication_link);
 
-                if (pair->subscription->id == subscription)
+                if (pair->subscription->id == subscription && pair->state == PAIR_SEATED)
+                        return pair;
+        }
+        return NULL;
+}
+
+static struct pair *find_read(const struct subscription *subscription, uint64_t publication)
+{
+        list_for_each (&subscription->pairs, link) {
+                struct pair *pair = list_entry(link, struct pair, subscription_link);
+
+                if (pair->publication->id == publication && pair->state == PAIR_SEATED)
                         return pair;
         }
         return NULL;
@@ -189,25 +211,47 @@ static void forget_lost(const struct publication *publication,
         session_send(publication->session, &removed);
 }
 
+static int again_to_publisher(struct session *session, const struct message_reintroduce *again)
+{
+        struct registry *registry = &session->server->registry;
+        struct publication *publication =
+                registry_find_publication(registry, session, again->publisher);
+        struct pair *pair = publication ? find_reader(publication, again->subscription) : NULL;
+
+        if (pair && pair->publisher_told)
+                introduction_wait(session, &pair->to_publisher);
+        if (publication && !pair)
+                forget_lost(publication, again);
+        if (publication)
+                return 0;
+        publication = registry_find_publication(registry, NULL, again->publisher);
+        if (publication && find_reader(publication, again->subscription))
+                return error_set(-EPROTO, "REINTRODUCE for a pair of others");
+        return 0;
+}
+
+static int again_to_subscriber(struct session *session, const struct message_reintroduce *again)
+{
+        struct registry *registry = &session->server->registry;
+        struct subscription *subscription =
+                registry_find_subscription(registry, session, again->subscription);
+        struct pair *pair = subscription ? find_read(subscription, again->publisher) : NULL;
+
+        if (pair && pair->subscriber_told)
+                introduction_wait(session, &pair->to_subscriber);
+        if (subscription)
+                return 0;
+        subscription = registry_find_subscription(registry, NULL, again->subscription);
+        if (subscription && find_read(subscription, again->publisher))
+                return error_set(-EPROTO, "REINTRODUCE for a pair of others");
+        return 0;
+}
+
+/* Where there is no such pair, one of the two has left; the message that says so is on its way. */
 int introduce_again(struct session *session, const struct message_reintroduce *again)
 {
-        struct publication *publication =
-                registry_find_publication(&session->server->registry, again->publisher);
-        struct pair *pair = publication ? find_pair(publication, again->subscription) : NULL;
-        bool to_publisher = again->which == REINTRODUCE_SUBSCRIBER;
-
-        if (!pair && publication && publication->session == session && to_publisher)
-                forget_lost(publication, again);
-        /* One of the two has left; the message that says so is on its way. */
-        if (!pair || pair->state != PAIR_SEATED)
-                return 0;
-        if (session != (to_publisher ? pair->publication->session : pair->subscription->session))
-                return error_set(-EPROTO, "REINTRODUCE for a pair of others");
-        if (to_publisher && pair->publisher_told)
-                introduction_wait(session, &pair->to_publisher);
-        if (!to_publisher && pair->subscriber_told)
-                introduction_wait(session, &pair->to_subscriber);
-        return 0;
+        return again->which == REINTRODUCE_SUBSCRIBER ? again_to_publisher(session, again)
+                                                      : again_to_subscriber(session, again);
 }
 
 static bool is_introduced(const struct pair *pair)

@@ -35,6 +35,7 @@ struct program {
         char default_socket[512];
         uint32_t *uids;
         uint32_t n_uids;
+        struct shmd_quota quota;
         int level; /* lines above it are not shown */
         int has_journal;
         enum confinement confinement;
@@ -71,6 +72,21 @@ static void show_help(const struct program *program)
                "                     $XDG_RUNTIME_DIR/shmd/control; else /run/shmd/control)\n"
                "  --allow-uid USER   let this user connect too, a number or a name; may be\n"
                "                     repeated. Root and the broker's own user always may\n"
+               "  --quota KIND=N,... what each user may have at a time, root and the broker's own\n"
+               "                     user excepted; may be repeated. N is a number or none.\n"
+               "                       sessions=256       connections\n"
+               "                       services=1024      names published or read\n"
+               "                       segments=1024      publishers, and blocks of subscribers\n"
+               "                       bytes=SIZE         of these, with K, M, G or T; half of\n"
+               "                                          the machine's memory\n"
+               "                       subscriptions=1024\n"
+               "                       pairs=65536        of a publisher and a subscriber\n"
+               "                       introductions=1024 unread\n"
+               "                       connects=100       a second, after as many at once as\n"
+               "                                          sessions\n"
+               "                       seats=75           percent of another user's publisher's\n"
+               "                                          max_subscribers\n"
+               "                     What has ended counts while samples may still be held\n"
                "  --log-level LEVEL  error, warning, info or debug; default info\n"
                "  --confine HOW      once it serves, the broker gives up what it no longer needs:\n"
                "                     capabilities, files, system calls. auto: as far as this\n"
@@ -135,6 +151,7 @@ static int read_options(struct program *program, int argc, char **argv)
         static const struct option options[] = {
                 {"socket", required_argument, NULL, 's'},
                 {"allow-uid", required_argument, NULL, 'u'},
+                {"quota", required_argument, NULL, 'q'},
                 {"log-level", required_argument, NULL, 'l'},
                 {"confine", required_argument, NULL, 'c'},
                 {"help", no_argument, NULL, 'h'},
@@ -151,6 +168,12 @@ static int read_options(struct program *program, int argc, char **argv)
                 case 'u':
                         if (add_uid(program, optarg) < 0)
                                 return STATUS_USAGE;
+                        break;
+                case 'q':
+                        if (shmd_broker_quota_read(&program->quota, optarg) < 0) {
+                                fprintf(stderr, "shmd: --quota: %s\n", shmd_broker_error());
+                                return STATUS_USAGE;
+                        }
                         break;
                 case 'l':
                         if (set_level(program, optarg) < 0)
@@ -262,7 +285,8 @@ static int serve(struct program *program)
                                               .uids = program->uids,
                                               .n_uids = program->n_uids,
                                               .log = write_line,
-                                              .user = program};
+                                              .user = program,
+                                              .quota = program->quota};
         struct shmd_broker *broker;
         uv_signal_t terminate, interrupt;
         uv_loop_t loop;

@@ -271,43 +271,88 @@ void session_reply(struct session *session, uint64_t serial, int code, uint32_t 
         session_mark(session);
 }
 
-int session_introduce(struct session *session, const void *message, const int *fds, unsigned n_fds)
+/* Whose joining has led to the `index`th of the introductions that are unread. */
+static uid_t *unread_at(struct session *session, uint32_t index)
+{
+        return &session->unread[(session->n_acknowledged + index) % PROTOCOL_CREDIT];
+}
+
+int session_introduce(struct session *session, uid_t joiner, const void *message, const int *fds,
+                      unsigned n_fds)
 {
         const struct message *header = message;
         int code;
 
-        assert(list_empty(&session->queue) && session_has_credit(session));
+        assert(list_empty(&session->queue) && session_has_credit(session) &&
+               session_has_credit_for(session, joiner));
         code = socket_send(session->fd, message, header->size, fds, n_fds);
         if (code < 0) {
                 take_failure(session, code);
                 return -EAGAIN;
         }
         session_raise(session);
+        *unread_at(session, session->n_unacknowledged) = joiner;
         session->n_unacknowledged++;
         session->server->n_in_flight++;
+        /* There was room: session_has_credit(). */
+        code = charge_resize(&session->unread_charge, session->n_unacknowledged);
+        assert(code == 0);
         return 0;
+}
+
+/* The user's other sessions may have waited for its quota. */
+static void mark_others(const struct session *session)
+{
+        list_for_each (&session->server->sessions, link) {
+                struct session *other = list_entry(link, struct session, link);
+
+                if (other->account == session->account && !list_empty(&other->waiting))
+                        session_mark(other);
+        }
 }
 
 void session_acknowledge(struct session *session, uint32_t count)
 {
+        bool was_full = !quota_has_room(session->account, QUOTA_INTRODUCTIONS, 1);
+
         assert(count <= session->n_unacknowledged);
+        session->n_acknowledged += count;
         session->n_unacknowledged -= count;
         session->server->n_in_flight -= count;
+        charge_resize(&session->unread_charge, session->n_unacknowledged);
         session_mark(session);
+        if (was_full && count)
+                mark_others(session);
+}
+
+static uint32_t count_unread_of(struct session *session, uid_t joiner)
+{
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < session->n_unacknowledged; i++)
+                n += *unread_at(session, i) == joiner;
+        return n;
 }
 
 /*
  * The kernel limits the descriptors that one user may have in flight, which is the broker's user
- * for all of them. So those who don't read get less once half of that is used, and those who do
- * go on being served.
+ * for all of them. So those who don't read get less once half of that is used, or their user has
+ * left too much unread, and those who do go on being served.
  */
 bool session_has_credit(const struct session *session)
 {
         const struct server *server = session->server;
 
+        if (!quota_has_room(session->account, QUOTA_INTRODUCTIONS, 1))
+                return false;
         if (server->n_in_flight >= server->in_flight_max)
                 return session->n_unacknowledged < SESSION_CREDIT_SCARCE;
         return session->n_unacknowledged < PROTOCOL_CREDIT;
+}
+
+bool session_has_credit_for(struct session *session, uid_t joiner)
+{
+        return joiner == session->uid || count_unread_of(session, joiner) < SESSION_CREDIT_OTHER;
 }
 
 void session_mark(struct session *session)

@@ -62,6 +62,9 @@ int process_open(int socket_fd, const struct ucred *who)
         socklen_t size = sizeof(fd);
         int opened;
 
+        /* It could be told from no other by what peers know of it (resume.h). */
+        if (who->pid <= 0)
+                return -ESRCH;
         if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0) {
                 opened = fd;
                 fd = -1; /* consumed */
@@ -74,8 +77,6 @@ int process_open(int socket_fd, const struct ucred *who)
          * process has ended. While the connection is open it has most likely not (a forked child
          * could keep it open, and the numbers would have to go round once).
          */
-        if (who->pid <= 0)
-                return -ESRCH;
         fd = (int)syscall(SYS_pidfd_open, who->pid, 0);
         if (fd < 0)
                 return -errno;

@@ -76,30 +76,58 @@ struct service *registry_find(const struct registry *registry, const char *name)
         return registry->services[position];
 }
 
-struct publication *registry_find_publication(const struct registry *registry, uint64_t id)
+struct publication *registry_find_publication(const struct registry *registry,
+                                              const struct session *session, uint64_t id)
 {
         const struct list *bucket = &registry->publications[bucket_of(id)];
 
         list_for_each (bucket, link) {
                 struct publication *publication = list_entry(link, struct publication, id_link);
 
-                if (publication->id == id)
+                if (publication->id == id && (!session || publication->session == session))
                         return publication;
         }
         return NULL;
 }
 
-struct subscription *registry_find_subscription(const struct registry *registry, uint64_t id)
+struct subscription *registry_find_subscription(const struct registry *registry,
+                                                const struct session *session, uint64_t id)
 {
         const struct list *bucket = &registry->subscriptions[bucket_of(id)];
 
         list_for_each (bucket, link) {
                 struct subscription *subscription = list_entry(link, struct subscription, id_link);
 
-                if (subscription->id == id)
+                if (subscription->id == id && (!session || subscription->session == session))
                         return subscription;
         }
         return NULL;
+}
+
+bool publication_has_twin(const struct publication *publication, const struct registry *registry)
+{
+        const struct list *bucket = &registry->publications[bucket_of(publication->id)];
+
+        list_for_each (bucket, link) {
+                const struct publication *other = list_entry(link, struct publication, id_link);
+
+                if (other != publication && other->id == publication->id)
+                        return true;
+        }
+        return false;
+}
+
+bool subscription_has_twin(const struct subscription *subscription, const struct registry *registry)
+{
+        const struct list *bucket = &registry->subscriptions[bucket_of(subscription->id)];
+
+        list_for_each (bucket, link) {
+                const struct subscription *other = list_entry(link, struct subscription, id_link);
+
+                if (other != subscription && other->id == subscription->id)
+                        return true;
+        }
+        return false;
 }
 
 static struct service *service_new(const char *name, const struct message_type_head *type,
@@ -113,6 +141,7 @@ static struct service *service_new(const char *name, const struct message_type_h
         list_init(&service->publications);
         list_init(&service->subscriptions);
         list_init(&service->boards);
+        list_init(&service->users);
         memcpy(service->name, name, strlen(name) + 1);
         service->type = *type;
         memcpy(service->fields, fields, fields_size);
@@ -168,7 +197,7 @@ void registry_drop_if_empty(struct registry *registry, struct service *service)
                 return;
         position = registry_position(registry, service->name);
         assert(position < registry->n_services && registry->services[position] == service);
-        assert(list_empty(&service->boards));
+        assert(list_empty(&service->boards) && list_empty(&service->users));
         registry->n_services--;
         memmove(registry->services + position, registry->services + position + 1,
                 (registry->n_services - position) * sizeof(struct service *));
@@ -177,11 +206,50 @@ void registry_drop_if_empty(struct registry *registry, struct service *service)
 
 /* ---- publications ----------------------------------------------------------------------- */
 
-static int check_publisher_id(const struct registry *registry, const struct service *service,
-                              uint64_t id)
+/* NULL, and *code with a text: -EDQUOT, -ENOMEM. */
+static struct service_user *service_user_ref(struct service *service, struct session *session,
+                                             int *code)
 {
-        if (registry_find_publication(registry, id))
+        struct service_user *user;
+
+        list_for_each (&service->users, link) {
+                user = list_entry(link, struct service_user, link);
+                if (user->charge.account == session->account) {
+                        user->n++;
+                        return user;
+                }
+        }
+        user = calloc(1, sizeof(*user));
+        *code = user ? charge_init(&user->charge, session->account, QUOTA_SERVICES, 1)
+                     : error_set(-ENOMEM, "the broker has no memory");
+        if (*code < 0) {
+                free(user);
+                return NULL;
+        }
+        user->n = 1;
+        list_append(&service->users, &user->link);
+        return user;
+}
+
+static void service_user_unref(struct service_user *user)
+{
+        if (!user || --user->n)
+                return;
+        list_remove(&user->link);
+        charge_deinit(&user->charge);
+        free(user);
+}
+
+static int check_publisher_id(const struct registry *registry, const struct session *session,
+                              const struct service *service, const struct message_advertise *wanted)
+{
+        bool resumes = wanted->flags & ADVERTISE_RESUME;
+        uint64_t id = wanted->publisher;
+
+        if (registry_find_publication(registry, resumes ? session : NULL, id))
                 return error_set(-EEXIST, "publisher %016" PRIx64 " is there already", id);
+        if (resumes)
+                return 0;
         list_for_each (&service->publications, link) {
                 const struct publication *other =
                         list_entry(link, struct publication, service_link);
@@ -193,11 +261,32 @@ static int check_publisher_id(const struct registry *registry, const struct serv
         return 0;
 }
 
+/* publication_uncharge() in any case. */
+static int publication_charge(struct publication *publication, struct session *session,
+                              struct service *service, uint64_t size)
+{
+        int code = charge_init(&publication->segment, session->account, QUOTA_SEGMENTS, 1);
+
+        if (code == 0)
+                code = charge_init(&publication->bytes, session->account, QUOTA_BYTES, size);
+        if (code < 0)
+                return code;
+        publication->service_user = service_user_ref(service, session, &code);
+        return code;
+}
+
+static void publication_uncharge(struct publication *publication)
+{
+        charge_deinit(&publication->segment);
+        charge_deinit(&publication->bytes);
+        service_user_unref(publication->service_user);
+}
+
 int publication_new(struct publication **publication, struct registry *registry,
                     struct session *session, struct service *service,
                     const struct message_advertise *advertise, int *segment_fd)
 {
-        int code = check_publisher_id(registry, service, advertise->publisher);
+        int code = check_publisher_id(registry, session, service, advertise);
         struct publication *made;
 
         if (code < 0)
@@ -205,7 +294,14 @@ int publication_new(struct publication **publication, struct registry *registry,
         made = calloc(1, sizeof(*made));
         if (!made)
                 return error_set(-ENOMEM, "service %s: the broker has no memory", service->name);
+        code = publication_charge(made, session, service, advertise->geometry.size);
+        if (code < 0) {
+                publication_uncharge(made);
+                free(made);
+                return error_prefix(code, "service %s", service->name);
+        }
         list_init(&made->pairs);
+        list_init(&made->shares);
         made->service = service;
         made->session = session;
         made->id = advertise->publisher;
@@ -233,6 +329,8 @@ void publication_free(struct publication *publication, struct registry *registry
         list_remove(&publication->session_link);
         publication->service->n_publications--;
         publication->session->n_publications--;
+        assert(list_empty(&publication->shares));
+        publication_uncharge(publication);
         closer_give(registry->closer, &publication->segment_fd);
         known_deinit(&publication->known);
         free(publication);
@@ -281,18 +379,28 @@ int subscription_new(struct subscription **subscription, struct registry *regist
                      struct session *session, struct service *service,
                      const struct message_subscribe *subscribe)
 {
+        bool resumes = subscribe->flags & SUBSCRIBE_RESUME;
         struct subscription *made;
+        int code;
 
-        if (registry_find_subscription(registry, subscribe->subscription))
+        if (registry_find_subscription(registry, resumes ? session : NULL, subscribe->subscription))
                 return error_set(-EEXIST, "subscription %016" PRIx64 " is there already",
                                  subscribe->subscription);
         made = calloc(1, sizeof(*made));
         if (!made)
                 return error_set(-ENOMEM, "service %s: the broker has no memory", service->name);
-        made->board = board_ref(registry, service, session->uid);
-        if (!made->board) {
+        code = charge_init(&made->charge, session->account, QUOTA_SUBSCRIPTIONS, 1);
+        if (code == 0)
+                made->service_user = service_user_ref(service, session, &code);
+        if (code == 0) {
+                made->board = board_ref(registry, service, session->uid);
+                code = made->board ? 0 : -ENOMEM;
+        }
+        if (code < 0) {
+                service_user_unref(made->service_user);
+                charge_deinit(&made->charge);
                 free(made);
-                return error_prefix(-ENOMEM, "service %s", service->name);
+                return error_prefix(code, "service %s", service->name);
         }
         list_init(&made->pairs);
         made->service = service;
@@ -300,7 +408,7 @@ int subscription_new(struct subscription **subscription, struct registry *regist
         made->id = subscribe->subscription;
         made->holds = subscribe->holds;
         made->holds_set = subscribe->flags & SUBSCRIBE_HOLDS_SET;
-        made->is_resumed = subscribe->flags & SUBSCRIBE_RESUME;
+        made->is_resumed = resumes;
         made->min_depth = subscribe->min_depth;
         made->history = subscribe->history;
         made->block = subscribe->block;
@@ -323,6 +431,8 @@ void subscription_make_ghost(struct subscription *subscription)
         subscription->service->n_subscriptions--;
         board_unref(subscription->board);
         subscription->board = NULL;
+        service_user_unref(subscription->service_user);
+        subscription->service_user = NULL;
         list_remove(&subscription->session_link);
         list_append(&subscription->session->ghosts, &subscription->session_link);
 }
@@ -338,6 +448,7 @@ void subscription_free(struct subscription *subscription, struct registry *regis
         list_remove(&subscription->id_link);
         session->n_subscriptions--;
         session->blocks[subscription->block].n_subscriptions--;
+        charge_deinit(&subscription->charge);
         known_deinit(&subscription->known);
         free(subscription);
 }

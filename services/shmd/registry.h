@@ -16,9 +16,13 @@
  * session's list of ghosts and no longer in the service; it keeps its id, its pairs and with them
  * the publishers' seats. It ends with its last pair.
  *
- * Here is only the bookkeeping: no message is sent, nobody is told. Ids are unique in the whole
- * registry; of two publications of one service the low halves differ too, since holds name
- * publishers by them.
+ * Here is only the bookkeeping: no message is sent, nobody is told.
+ *
+ * Ids are random, and their owners' for life. A new one may not be that of another, nor may two
+ * publications of one service that are new have the same low half, since holds name publishers by
+ * it. But who resumes may: peers know an id, and one of them could claim it before its owner has
+ * come back. Then both are here, and which of them a peer means is for the two to say: introduce.c.
+ * So ids that a client names are looked up among what is its own.
  */
 #ifndef SHMD_BROKER_REGISTRY_H
 #define SHMD_BROKER_REGISTRY_H
@@ -30,6 +34,7 @@
 #include "layout.h"
 #include "list.h"
 #include "protocol.h"
+#include "quota.h"
 #include "resume.h"
 
 struct closer;
@@ -52,6 +57,7 @@ struct service {
         struct list publications;  /* publication.service_link */
         struct list subscriptions; /* subscription.service_link */
         struct list boards;        /* arming_board.link */
+        struct list users;         /* service_user.link */
         uint32_t n_publications;
         uint32_t n_subscriptions; /* ghosts are not counted */
         char name[PROTOCOL_SERVICE_SIZE];
@@ -69,6 +75,13 @@ struct arming_board {
         int read_fd;  /* for publishers */
 };
 
+/* One user's part in a service. */
+struct service_user {
+        struct list link; /* service.users */
+        uint32_t n;       /* its publications and subscriptions in it; ghosts are not counted */
+        struct charge charge;
+};
+
 struct publication {
         struct list id_link;      /* registry.publications */
         struct list service_link; /* service.publications */
@@ -84,6 +97,9 @@ struct publication {
         uint32_t n_seats_wanted; /* pairs refused for want of one */
         bool is_resumed;         /* it was published before this broker was there */
         struct known_list known; /* each has a seat */
+        struct list shares;      /* seat_share.link */
+        struct service_user *service_user;
+        struct charge segment, bytes;
         int segment_fd;
         uint64_t sequence; /* the newest, as of sequence_time; for lists */
         uint64_t sequence_time;
@@ -108,6 +124,8 @@ struct subscription {
         uint32_t row_offset;
         bool is_resumed; /* it was subscribed before this broker was there */
         struct known_list known;
+        struct service_user *service_user; /* NULL: a ghost */
+        struct charge charge;
 };
 
 /* Its newest message, read from its ring; 0: none, or its segment can't be mapped. */
@@ -126,8 +144,16 @@ struct service *registry_find(const struct registry *registry, const char *name)
 /* The index of the first service whose name is not before `name`; perhaps n_services. */
 size_t registry_position(const struct registry *registry, const char *name);
 
-struct publication *registry_find_publication(const struct registry *registry, uint64_t id);
-struct subscription *registry_find_subscription(const struct registry *registry, uint64_t id);
+/* The session's own of that id, or NULL; `session` NULL: anybody's. */
+struct publication *registry_find_publication(const struct registry *registry,
+                                              const struct session *session, uint64_t id);
+struct subscription *registry_find_subscription(const struct registry *registry,
+                                                const struct session *session, uint64_t id);
+
+/* Whether another one has the same id. */
+bool publication_has_twin(const struct publication *publication, const struct registry *registry);
+bool subscription_has_twin(const struct subscription *subscription,
+                           const struct registry *registry);
 
 /* The service of that name, made if it isn't there, in *service. -EPROTOTYPE: it has another
  * type; -ENOMEM; with a text. Who then makes nothing of it calls registry_drop_if_empty(). */
@@ -135,15 +161,16 @@ int registry_open(struct registry *registry, struct service **service, const cha
                   const struct message_type_head *type, const struct message_field *fields);
 void registry_drop_if_empty(struct registry *registry, struct service *service);
 
-/* Makes the publication and takes over *segment_fd. 0; -EEXIST: the id or tag is taken; -ENOMEM;
- * with a text. */
+/* Makes the publication and takes over *segment_fd. 0; -EEXIST: the id or tag is taken; -EDQUOT,
+ * -ENOMEM; with a text. */
 int publication_new(struct publication **publication, struct registry *registry,
                     struct session *session, struct service *service,
                     const struct message_advertise *advertise, int *segment_fd);
 /* It has no pairs left. */
 void publication_free(struct publication *publication, struct registry *registry);
 
-/* Makes the subscription and its user's board. 0; -EEXIST, -ENOMEM, -EMFILE...; with a text. */
+/* Makes the subscription and its user's board. 0; -EEXIST, -EDQUOT, -ENOMEM, -EMFILE...; with a
+ * text. */
 int subscription_new(struct subscription **subscription, struct registry *registry,
                      struct session *session, struct service *service,
                      const struct message_subscribe *subscribe);

@@ -41,6 +41,16 @@ static void hello(struct session *session, const struct message_hello *hello)
         resume_begin_grace(session->server);
 }
 
+/* What goes beyond a quota, the log is told of too. */
+static void reply(struct session *session, uint64_t serial, int code)
+{
+        if (code == -EDQUOT && quota_may_say(session->account))
+                broker_log(&session->server->log, SHMD_LOG_WARNING,
+                           "refused %s (pid %d, user %u): %s", session->program, session->pid,
+                           session->uid, error_text());
+        session_reply(session, serial, code, 0);
+}
+
 /* ---- publishers ------------------------------------------------------------------------- */
 
 static int advertise(struct session *session, const struct message_advertise *advertise,
@@ -108,15 +118,15 @@ static void handle_advertise(struct session *session, struct packet *packet)
                 code = advertise(session, message, &packet->fds[0]);
         }
         session->has_stranded |= resumes && code < 0;
-        session_reply(session, message->header.serial, code, 0);
+        reply(session, message->header.serial, code);
 }
 
 static void handle_unadvertise(struct session *session, const struct message_leave *leave)
 {
         struct publication *publication =
-                registry_find_publication(&session->server->registry, leave->id);
+                registry_find_publication(&session->server->registry, session, leave->id);
 
-        if (!publication || publication->session != session) {
+        if (!publication) {
                 session_fail(session, -EPROTO, "UNADVERTISE of a publisher that it doesn't have");
                 return;
         }
@@ -125,11 +135,27 @@ static void handle_unadvertise(struct session *session, const struct message_lea
 
 /* ---- subscribers ------------------------------------------------------------------------ */
 
-/* Takes a new block over, or a pipe: 0, or -EPROTO, -ENOSPC, -ENOMEM with a text. A connection
- * whose first request failed may send them again. */
+/* Unless it is there already: all are of one size. */
+static int charge_block(struct session *session, struct session_block *block)
+{
+        int code;
+
+        if (block->segment.amount)
+                return 0;
+        code = charge_init(&block->segment, session->account, QUOTA_SEGMENTS, 1);
+        if (code == 0)
+                code = charge_init(&block->bytes, session->account, QUOTA_BYTES, BLOCK_SIZE);
+        if (code < 0)
+                charge_deinit(&block->segment);
+        return code;
+}
+
+/* Takes a new block over, or a pipe: 0, or -EPROTO, -EDQUOT, -ENOSPC, -ENOMEM with a text. A
+ * connection whose first request failed may send them again. */
 static int take_block(struct session *session, uint32_t index, int *fd)
 {
-        struct session_block *blocks;
+        struct session_block *blocks, *block;
+        int code;
 
         if (segment_check(*fd, BLOCK_SIZE, session->uid) < 0 ||
             segment_look_at_layout(*fd, LAYOUT_MAGIC_BLOCK) < 0)
@@ -149,8 +175,12 @@ static int take_block(struct session *session, uint32_t index, int *fd)
                 while (session->n_blocks <= index)
                         blocks[session->n_blocks++] = (struct session_block){.fd = -1};
         }
-        closer_give(session->server->closer, &session->blocks[index].fd);
-        session->blocks[index].fd = *fd;
+        block = &session->blocks[index];
+        code = charge_block(session, block);
+        if (code < 0)
+                return code;
+        closer_give(session->server->closer, &block->fd);
+        block->fd = *fd;
         *fd = -1; /* consumed */
         return 0;
 }
@@ -237,15 +267,15 @@ static void handle_subscribe(struct session *session, struct packet *packet)
         if (code == 0)
                 code = subscribe(session, message);
         session->has_stranded |= resumes && code < 0;
-        session_reply(session, message->header.serial, code, 0);
+        reply(session, message->header.serial, code);
 }
 
 static void handle_unsubscribe(struct session *session, const struct message_leave *leave)
 {
         struct subscription *subscription =
-                registry_find_subscription(&session->server->registry, leave->id);
+                registry_find_subscription(&session->server->registry, session, leave->id);
 
-        if (!subscription || subscription->session != session || subscription->is_ghost) {
+        if (!subscription || subscription->is_ghost) {
                 session_fail(session, -EPROTO,
                              "UNSUBSCRIBE of a subscription that it doesn't have");
                 return;
@@ -271,7 +301,8 @@ static void handle_known(struct session *session, const struct message_known *kn
 
         if (!check_resuming(session, true))
                 return;
-        code = known_add(&session->known, known->owner, known->peers, known->count);
+        code = known_add(&session->known, session->account, known->owner, known->peers,
+                         known->count);
         if (code < 0)
                 session_fail(session, code, "%s", error_text());
 }

@@ -24,22 +24,29 @@
 
 void known_deinit(struct known_list *list)
 {
+        charge_deinit(&list->charge);
         free(list->peers);
         *list = (struct known_list){.n = 0};
 }
 
-int known_add(struct known_list *list, uint64_t owner, const struct message_known_peer *peers,
-              uint32_t n)
+int known_add(struct known_list *list, struct quota_account *account, uint64_t owner,
+              const struct message_known_peer *peers, uint32_t n)
 {
         struct message_known_peer *grown;
         uint32_t needed;
+        int code;
 
         if (list->owner != owner)
-                list->n = 0;
+                known_deinit(list);
         list->owner = owner;
         needed = list->n + n;
         if (needed > PROTOCOL_KNOWN_MAX)
                 return error_set(-EPROTO, "a list of more than %u peers", PROTOCOL_KNOWN_MAX);
+        if (!list->charge.account)
+                charge_init(&list->charge, account, QUOTA_PAIRS, list->n);
+        code = charge_resize(&list->charge, needed);
+        if (code < 0)
+                return error_prefix(code, "a list of %u peers", needed);
         if (needed > list->n_room) {
                 grown = realloc(list->peers, needed * sizeof(*grown));
                 if (!grown)
@@ -62,7 +69,7 @@ void known_take(struct known_list *to, struct known_list *from, uint64_t owner)
         }
 }
 
-static struct message_known_peer *find(struct known_list *list, uint64_t id)
+static struct message_known_peer *find(const struct known_list *list, uint64_t id)
 {
         for (uint32_t i = 0; i < list->n; i++)
                 if (list->peers[i].id == id)
@@ -73,6 +80,7 @@ static struct message_known_peer *find(struct known_list *list, uint64_t id)
 static void drop(struct known_list *list, struct message_known_peer *peer)
 {
         *peer = list->peers[--list->n];
+        charge_resize(&list->charge, list->n);
         if (!list->n)
                 known_deinit(list);
 }
@@ -95,6 +103,26 @@ static uint64_t inode_of(int fd)
         return fstat(fd, &status) < 0 ? 0 : status.st_ino;
 }
 
+/* Whether the record speaks of the session's connection. */
+static bool is_of(const struct message_known_peer *peer, const struct session *session)
+{
+        return peer->connection == session->connection && peer->pid == session->pid;
+}
+
+/* A number that is nobody's may be of another namespace. A connection 0 was not told by its
+ * broker. */
+static bool is_of_another(const struct message_known_peer *peer, const struct session *session)
+{
+        return peer && peer->connection && !is_of(peer, session) && !process_is_absent(peer->pid);
+}
+
+bool known_is_another(const struct publication *publication,
+                      const struct subscription *subscription)
+{
+        return is_of_another(find(&publication->known, subscription->id), subscription->session) ||
+               is_of_another(find(&subscription->known, publication->id), publication->session);
+}
+
 enum known_by known_meet(struct publication *publication, struct subscription *subscription,
                          uint64_t *start)
 {
@@ -104,7 +132,7 @@ enum known_by known_meet(struct publication *publication, struct subscription *s
         uint64_t boards[2] = {0, 0};
         enum known_by known = KNOWN_BY_NONE;
 
-        if (by_publisher && by_publisher->connection == subscriber->connection &&
+        if (by_publisher && is_of(by_publisher, subscriber) &&
             (!by_publisher->inode ||
              by_publisher->inode == inode_of(subscriber->blocks[subscription->block].fd))) {
                 known |= KNOWN_BY_PUBLISHER;
@@ -112,7 +140,7 @@ enum known_by known_meet(struct publication *publication, struct subscription *s
                 *start = by_publisher->start;
                 drop_seat(publication, by_publisher);
         }
-        if (by_subscriber && by_subscriber->connection == publication->session->connection &&
+        if (by_subscriber && is_of(by_subscriber, publication->session) &&
             by_subscriber->inode == inode_of(publication->segment_fd)) {
                 known |= KNOWN_BY_SUBSCRIBER;
                 boards[1] = by_subscriber->board;
@@ -143,14 +171,14 @@ static void tell_subscriber(const struct subscription *subscription, uint64_t pu
 }
 
 /* The connection has closed the subscriptions that the publication's records still have of it. */
-static void part_from_publisher(struct publication *publication, uint64_t connection)
+static void part_from_publisher(struct publication *publication, const struct session *session)
 {
         bool has_freed = false;
 
         for (uint32_t i = publication->known.n; i--;) {
                 struct message_known_peer *peer = &publication->known.peers[i];
 
-                if (peer->connection != connection)
+                if (!is_of(peer, session))
                         continue;
                 tell_publisher(publication, peer->id, true);
                 drop_seat(publication, peer);
@@ -160,12 +188,12 @@ static void part_from_publisher(struct publication *publication, uint64_t connec
                 publication_seat_others(publication);
 }
 
-static void part_from_subscriber(struct subscription *subscription, uint64_t connection)
+static void part_from_subscriber(struct subscription *subscription, const struct session *session)
 {
         for (uint32_t i = subscription->known.n; i--;) {
                 struct message_known_peer *peer = &subscription->known.peers[i];
 
-                if (peer->connection != connection)
+                if (!is_of(peer, session))
                         continue;
                 tell_subscriber(subscription, peer->id);
                 drop(&subscription->known, peer);
@@ -187,10 +215,10 @@ static void part_from_others(struct session *session)
                         continue;
                 list_for_each (&session->publications, place)
                         part_from_publisher(list_entry(place, struct publication, session_link),
-                                            other->connection);
+                                            other);
                 list_for_each (&session->subscriptions, place)
                         part_from_subscriber(list_entry(place, struct subscription, session_link),
-                                             other->connection);
+                                             other);
         }
 }
 
@@ -210,21 +238,21 @@ void resume_complete(struct session *session)
 
                 list_for_each (&service->publications, link)
                         part_from_publisher(list_entry(link, struct publication, service_link),
-                                            session->connection);
+                                            session);
                 list_for_each (&service->subscriptions, link)
                         part_from_subscriber(list_entry(link, struct subscription, service_link),
-                                             session->connection);
+                                             session);
         }
 }
 
 void resume_forget(struct session *session, const struct message_pair *pair)
 {
         struct publication *publication =
-                registry_find_publication(&session->server->registry, pair->publisher);
+                registry_find_publication(&session->server->registry, session, pair->publisher);
         struct message_known_peer *peer;
 
         /* The publisher may have closed, or the subscription have come back, at the same moment. */
-        if (!publication || publication->session != session)
+        if (!publication)
                 return;
         peer = find(&publication->known, pair->subscription);
         if (!peer)
@@ -265,15 +293,40 @@ bool resume_free_seat(struct publication *publication)
         return false;
 }
 
+/* Whether the two are of one connection. */
+static bool is_same_connection(const struct session *one, const struct session *other)
+{
+        return one->connection == other->connection && one->pid == other->pid &&
+               one->uid == other->uid;
+}
+
+static struct subscription *find_ghost(const struct session *session, uint64_t id)
+{
+        struct server *server = session->server;
+
+        /* Mostly there is none. */
+        if (!registry_find_subscription(&server->registry, NULL, id))
+                return NULL;
+        list_for_each (&server->sessions, link) {
+                struct session *before = list_entry(link, struct session, link);
+                struct subscription *found;
+
+                if (!is_same_connection(before, session))
+                        continue;
+                found = registry_find_subscription(&server->registry, before, id);
+                if (found && found->is_ghost)
+                        return found;
+        }
+        return NULL;
+}
+
 void resume_from_ghost(struct session *session, uint64_t id)
 {
-        struct registry *registry = &session->server->registry;
-        struct subscription *ghost = registry_find_subscription(registry, id);
+        struct subscription *ghost = find_ghost(session, id);
         const struct session *before = ghost ? ghost->session : NULL;
         struct message_known_peer peer;
 
-        if (!ghost || !ghost->is_ghost || before->connection != session->connection ||
-            before->uid != session->uid)
+        if (!ghost)
                 return;
         peer = (struct message_known_peer){
                 .id = id,
@@ -287,7 +340,8 @@ void resume_from_ghost(struct session *session, uint64_t id)
 
                 peer.start = pair->start;
                 /* No memory: then it is introduced as a newcomer, and needs a seat. */
-                if (known_add(&publication->known, publication->id, &peer, 1) == 0)
+                if (known_add(&publication->known, publication->session->account, publication->id,
+                              &peer, 1) == 0)
                         publication->n_seats++;
         }
         ghost_end_silently(ghost);
@@ -300,8 +354,8 @@ void resume_supersede(const struct session *session)
         list_for_each_safe (sessions, link) {
                 struct session *other = list_entry(link, struct session, link);
 
-                if (other != session && other->connection == session->connection &&
-                    other->uid == session->uid && other->state != SESSION_GHOST) {
+                if (other != session && is_same_connection(other, session) &&
+                    other->state != SESSION_GHOST) {
                         session_end_now(other);
                         return;
                 }

@@ -7,6 +7,12 @@
  * has come too. Two that list each other, with the same memory and the same board, go on as they
  * are: they are told that the other is back, and get no descriptors. All others are introduced.
  *
+ * Ids are known to peers, and no secret. What a record says of a connection is therefore true of
+ * the process with the number that the record has too: the kernel says which number a client has,
+ * and as long as a process lives no other has the same. Who claims an id of another process can be
+ * met by nobody who has listed its owner (known_is_another()), and what it says to have closed is
+ * only its own.
+ *
  *   publication.known     each record takes a seat: nobody is given the seat of a subscriber that
  *                         the publisher still counts. It ends when
  *                           - the subscription resumes, and takes the seat over;
@@ -29,6 +35,7 @@
 #include <sys/types.h>
 
 #include "protocol.h"
+#include "quota.h"
 
 struct publication;
 struct server;
@@ -43,15 +50,16 @@ struct subscription;
 struct known_list {
         struct message_known_peer *peers; /* n of them, in room for n_room */
         uint32_t n, n_room;
-        uint64_t owner; /* of the list that a session is sending: whose it will be */
+        uint64_t owner;       /* of the list that a session is sending: whose it will be */
+        struct charge charge; /* for n pairs, to who has listed them */
 };
 
 void known_deinit(struct known_list *list);
 
-/* Adds `n` peers of the owner's; those of another owner are dropped. -EPROTO: too many; -ENOMEM;
- * with a text. */
-int known_add(struct known_list *list, uint64_t owner, const struct message_known_peer *peers,
-              uint32_t n);
+/* Adds `n` peers of the owner's, charged to the account; those of another owner are dropped.
+ * -EPROTO: too many; -EDQUOT, -ENOMEM; with a text. */
+int known_add(struct known_list *list, struct quota_account *account, uint64_t owner,
+              const struct message_known_peer *peers, uint32_t n);
 
 /* Moves the session's list to its owner, if it is the owner's. */
 void known_take(struct known_list *to, struct known_list *from, uint64_t owner);
@@ -66,6 +74,10 @@ enum known_by {
 };
 enum known_by known_meet(struct publication *publication, struct subscription *subscription,
                          uint64_t *start);
+
+/* Whether one of the two has listed another process by the other's id, which is there still. */
+bool known_is_another(const struct publication *publication,
+                      const struct subscription *subscription);
 
 /* The session has named all that it has: what others know of its connection beside that is gone. */
 void resume_complete(struct session *session);

@@ -131,6 +131,9 @@ int server_open(struct server *server, const struct shmd_broker_options *options
         code = access_init(&server->access, options->uids, options->n_uids);
         if (code < 0)
                 return code;
+        code = quota_init(&server->quota, &options->quota, &server->access, server->in_flight_max);
+        if (code < 0)
+                return code;
         server->closer = server->registry.closer = closer_new();
         if (!server->closer)
                 return error_set(-ENOMEM, "no memory");
@@ -173,6 +176,16 @@ static void close_handle(void *handle)
                 uv_close(handle, on_handle_closed);
 }
 
+/* What is charged still: of those who are there at the end. */
+static void tell_accounts(const struct server *server)
+{
+        char text[512];
+
+        for (uint32_t i = 0; quota_describe(&server->quota, i, text, sizeof(text)); i++)
+                if (*text)
+                        broker_log(&server->log, SHMD_LOG_DEBUG, "still charged to %s", text);
+}
+
 void server_close(struct server *server, void (*on_closed)(struct server *server))
 {
         server->is_closing = true;
@@ -183,6 +196,7 @@ void server_close(struct server *server, void (*on_closed)(struct server *server
         close_handle(&server->ghost_timer);
         close_handle(&server->grace_timer);
         address_close(&server->address);
+        tell_accounts(server);
         /* All at once, so that none is told of another's end. */
         list_for_each (&server->sessions, link)
                 session_abandon(list_entry(link, struct session, link));
@@ -200,6 +214,7 @@ void server_deinit(struct server *server)
         spares_close(&server->spares);
         outbox_deinit(server);
         closer_free(server->closer);
+        quota_deinit(&server->quota);
         access_deinit(&server->access);
         fd_close(&server->reserve_fd);
 }

@@ -23,6 +23,7 @@
 #include "alive.h"
 #include "list.h"
 #include "log.h"
+#include "quota.h"
 #include "registry.h"
 #include "socket.h"
 #include "spares.h"
@@ -33,6 +34,7 @@ struct server {
         uv_loop_t *loop;
         struct broker_log log;
         struct access access;
+        struct quota quota;
         struct closer *closer;
         struct registry registry;
         struct spares spares;

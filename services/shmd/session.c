@@ -194,6 +194,9 @@ static void init(struct session *session, struct server *server, const struct uc
         session->page = SEGMENT_NONE;
         session->number = ++server->last_session;
         session->uid = who->uid;
+        session->account = quota_find(&server->quota, who->uid);
+        /* Of nothing yet. */
+        charge_init(&session->unread_charge, session->account, QUOTA_INTRODUCTIONS, 0);
         session->pid = who->pid;
 }
 
@@ -232,14 +235,19 @@ static void free_session(struct session *session)
                list_empty(&session->ghosts) && list_empty(&session->waiting));
         assert(!session->n_subscriptions && !session->n_publications && !session->n_no_asym);
         list_remove(&session->link);
-        for (uint32_t i = 0; i < session->n_blocks; i++)
+        for (uint32_t i = 0; i < session->n_blocks; i++) {
                 closer_give(session->server->closer, &session->blocks[i].fd);
+                charge_deinit(&session->blocks[i].segment);
+                charge_deinit(&session->blocks[i].bytes);
+        }
         free(session->blocks);
         session->blocks = NULL;
         close_poll(session, &session->poll);
         close_poll(session, &session->pid_poll);
         closer_give(session->server->closer, &session->fd);
         fd_close(&session->pid_fd);
+        charge_deinit(&session->unread_charge);
+        charge_deinit(&session->charge);
         if (!session->n_handles)
                 free(session);
 }
@@ -249,19 +257,24 @@ int session_new(struct server *server, int *socket_fd)
         struct ucred who = {0};
         socklen_t size = sizeof(who);
         struct session *session;
+        struct charge charge;
         int pid_fd, code;
 
         if (getsockopt(*socket_fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
                 return -errno;
+        code = charge_init(&charge, quota_find(&server->quota, who.uid), QUOTA_SESSIONS, 1);
+        if (code < 0)
+                return code;
         pid_fd = process_open(*socket_fd, &who);
-        if (pid_fd < 0)
-                return pid_fd;
-        session = calloc(1, sizeof(*session));
+        session = pid_fd < 0 ? NULL : calloc(1, sizeof(*session));
         if (!session) {
+                charge_deinit(&charge);
+                code = pid_fd < 0 ? pid_fd : -ENOMEM;
                 fd_close(&pid_fd);
-                return -ENOMEM;
+                return code;
         }
         init(session, server, &who);
+        session->charge = charge;
         session->fd = *socket_fd;
         *socket_fd = -1; /* consumed */
         session->pid_fd = pid_fd;

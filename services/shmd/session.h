@@ -37,6 +37,7 @@
 
 #include "list.h"
 #include "protocol.h"
+#include "quota.h"
 #include "resume.h"
 #include "segment.h"
 
@@ -45,8 +46,10 @@
 #define SESSION_PUBLICATIONS_MAX  4096u
 #define SESSION_SUBSCRIPTIONS_MAX 4096u
 #define SESSION_BLOCKS_MAX        256u
-/* Introductions that may be unread when the broker's descriptors in flight are scarce. */
+/* Introductions that may be unread when the broker's descriptors in flight are scarce, and of those
+ * to which any one user other than the client's has led by joining. */
 #define SESSION_CREDIT_SCARCE 4u
+#define SESSION_CREDIT_OTHER  8u
 /* Messages handled before others have their turn. */
 #define SESSION_BURST 32u
 
@@ -70,6 +73,7 @@ enum session_end {
 /* Memory of the client's in which its subscriptions have rows. */
 struct session_block {
         int fd;
+        struct charge segment, bytes;
         uint32_t n_subscriptions; /* ghosts too */
 };
 
@@ -85,7 +89,7 @@ struct session {
         struct list retry_link;       /* server.retrying */
         struct list publications;     /* publication.session_link */
         struct list subscriptions;    /* subscription.session_link */
-        struct list ghosts;           /* subscription.session_link */
+        struct list ghosts;           /* subscription.session_link; each of these stays charged */
         struct list channels;         /* wake_channel.link */
         struct list waiting;          /* introduction.link */
         struct list queue;            /* outgoing.link */
@@ -106,16 +110,21 @@ struct session {
         uint64_t connection;
         uint32_t version; /* of the protocol */
         uint32_t hello_flags;
-        uint32_t n_unacknowledged; /* introductions */
-        uint32_t n_replies;        /* in `queue` and `replies` */
+        uint32_t n_unacknowledged;     /* introductions */
+        uid_t unread[PROTOCOL_CREDIT]; /* by whose joining they came, from n_acknowledged on */
+        uint32_t n_acknowledged;       /* runs free; an index modulo PROTOCOL_CREDIT */
+        uint32_t n_replies;            /* in `queue` and `replies` */
         uint32_t n_publications;
-        uint32_t n_subscriptions;  /* ghosts too */
-        uint32_t n_no_asym;        /* pairs because of which SESSION_NO_ASYM is set */
-        bool is_resuming;          /* it said so, and RESUMED has not come yet */
-        bool has_resumed;          /* RESUMED has come */
-        bool has_stranded;         /* something of it could not be taken over */
-        struct known_list known;   /* of the request that comes next */
-        struct held_request *held; /* until the grace is over; nothing is read meanwhile */
+        uint32_t n_subscriptions;      /* ghosts too */
+        uint32_t n_no_asym;            /* pairs because of which SESSION_NO_ASYM is set */
+        bool is_resuming;              /* it said so, and RESUMED has not come yet */
+        bool has_resumed;              /* RESUMED has come */
+        bool has_stranded;             /* something of it could not be taken over */
+        struct known_list known;       /* of the request that comes next */
+        struct held_request *held;     /* until the grace is over; nothing is read meanwhile */
+        struct quota_account *account; /* its user's */
+        struct charge charge;          /* for the session */
+        struct charge unread_charge;   /* for n_unacknowledged */
         uid_t uid;
         pid_t pid;
         char program[PROTOCOL_PROGRAM_SIZE];
@@ -162,9 +171,10 @@ void session_send(struct session *session, const void *message);
  * those. An empty text stands for error_text(), if code is not 0. */
 void session_reply(struct session *session, uint64_t serial, int code, uint32_t flags);
 
-/* Sends an introduction with its descriptors. 0: the kernel has it, and the page's counter has
- * been raised; -EAGAIN: not now, session_flush() will come again. */
-int session_introduce(struct session *session, const void *message, const int *fds, unsigned n_fds);
+/* Sends an introduction with its descriptors, to which `joiner` has led. 0: the kernel has it, and
+ * the page's counter has been raised; -EAGAIN: not now, session_flush() will come again. */
+int session_introduce(struct session *session, uid_t joiner, const void *message, const int *fds,
+                      unsigned n_fds);
 
 /* An introduction could not even be made, for want of descriptors or memory. -EAGAIN. */
 int session_retry(struct session *session);
@@ -186,8 +196,11 @@ void session_discard(struct session *session);
 /* The client has read so many introductions; at most n_unacknowledged. */
 void session_acknowledge(struct session *session, uint32_t count);
 
-/* Whether one more introduction may be sent. If not, acknowledging gives more. */
+/* Whether one more introduction may be sent at all, and one to which `joiner` has led: who is
+ * asleep for good reason, as a publisher with nothing to publish is, keeps credit for others when
+ * one user comes again and again. If not, acknowledging gives more. */
 bool session_has_credit(const struct session *session);
+bool session_has_credit_for(struct session *session, uid_t joiner);
 
 /* Makes a client that polls look at its socket. */
 void session_raise(struct session *session);
