@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* raw.c - sends and receives packets, and makes messages that are right. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -150,6 +151,61 @@ void raw_fill_subscribe(struct message_subscribe *subscribe, const char *service
         subscribe->row_offset = sizeof(struct block_header);
         memcpy(subscribe->service, service, strlen(service));
         wire_begin(subscribe, MESSAGE_SUBSCRIBE, sizeof(*subscribe), 2);
+}
+
+int raw_request(int fd, const void *message, const int *fds, unsigned n_fds, const char **text)
+{
+        static char said[PROTOCOL_TEXT_SIZE];
+        static struct packet packet;
+        const struct message_reply *reply = (const void *)&packet.header;
+        const struct message *header = message;
+        bool is_answered = false;
+
+        raw_send(fd, message, header->size, fds, n_fds);
+        while (!is_answered) {
+                must(raw_receive(fd, &packet));
+                is_answered = packet.header.type == MESSAGE_REPLY &&
+                              packet.header.serial == header->serial;
+                packet_close(&packet);
+        }
+        memcpy(said, reply->text, sizeof(said));
+        if (text)
+                *text = said;
+        return reply->code;
+}
+
+int raw_resume(uint64_t connection)
+{
+        struct message_hello hello;
+        struct packet packet;
+        int fd = raw_connect();
+
+        raw_fill_hello(&hello, PROTOCOL_VERSION, PROTOCOL_VERSION);
+        hello.flags = HELLO_RESUME;
+        hello.connection = connection;
+        raw_send(fd, &hello, sizeof(hello), NULL, 0);
+        must(raw_receive(fd, &packet));
+        must_equal(packet.header.type, MESSAGE_WELCOME);
+        packet_close(&packet);
+        return fd;
+}
+
+int raw_reader_open(struct raw_reader *reader, const char *service, const char **text)
+{
+        reader->fd = raw_session(&reader->connection);
+        reader->block = raw_block(reader->connection);
+        must_equal(pipe2(reader->ends, O_CLOEXEC | O_NONBLOCK), 0);
+        raw_fill_subscribe(&reader->message, service);
+        return raw_request(reader->fd, &reader->message, (int[]){reader->block, reader->ends[1]}, 2,
+                           text);
+}
+
+void raw_reader_close(const struct raw_reader *reader)
+{
+        close(reader->fd);
+        close(reader->block);
+        close(reader->ends[0]);
+        close(reader->ends[1]);
 }
 
 int raw_listen(const char *path)

@@ -39,6 +39,23 @@ void raw_publisher_close(struct raw_publisher *publisher);
 /* A SUBSCRIBE to shmd_bytes that is right, with block 0 and channel. */
 void raw_fill_subscribe(struct message_subscribe *subscribe, const char *service);
 
+/* Sends a request and waits for its REPLY, whatever comes before it; its code. *text, unless that
+ * is NULL: what it says, until the next call. */
+int raw_request(int fd, const void *message, const int *fds, unsigned n_fds, const char **text);
+
+/* A session that resumes as the connection. */
+int raw_resume(uint64_t connection);
+
+/* A session with one subscription to shmd_bytes, that reads what it is sent only while it is
+ * opened; the code of the REPLY. */
+struct raw_reader {
+        int fd, block, ends[2];
+        uint64_t connection;
+        struct message_subscribe message;
+};
+int raw_reader_open(struct raw_reader *reader, const char *service, const char **text);
+void raw_reader_close(const struct raw_reader *reader);
+
 /* A socket that listens at `path` as a broker would; a connection to it. */
 int raw_listen(const char *path);
 int raw_accept(int listener);

@@ -249,22 +249,6 @@ static void introduction_without_membarrier_counts_when_the_broker_is_dead(void 
 
 /* ---- by the rules and against them ------------------------------------------------------- */
 
-static int resuming_session(uint64_t *connection)
-{
-        struct message_hello hello;
-        struct packet packet;
-        int fd = raw_connect();
-
-        raw_fill_hello(&hello, PROTOCOL_VERSION, PROTOCOL_VERSION);
-        hello.flags = HELLO_RESUME;
-        *connection = hello.connection;
-        raw_send(fd, &hello, sizeof(hello), NULL, 0);
-        must(raw_receive(fd, &packet));
-        must_equal(packet.header.type, MESSAGE_WELCOME);
-        packet_close(&packet);
-        return fd;
-}
-
 /* Of peers whose process is this one. */
 static struct message_known *make_list(uint64_t owner, uint32_t n)
 {
@@ -282,8 +266,8 @@ static struct message_known *make_list(uint64_t owner, uint32_t n)
 
 static void list_of_peers_has_a_limit(void **state)
 {
-        uint64_t connection, deadline = harness_now() + PATIENCE_NS;
-        int fd = resuming_session(&connection), code = 0;
+        uint64_t deadline = harness_now() + PATIENCE_NS;
+        int fd = raw_resume(random_id()), code = 0;
         struct message_known *list = make_list(7, PROTOCOL_KNOWN_RECORDS);
 
         for (unsigned i = 0; i <= PROTOCOL_KNOWN_MAX / PROTOCOL_KNOWN_RECORDS; i++)
@@ -324,8 +308,7 @@ static void publisher_that_lists_more_than_it_has_seats_hurts_nobody(void **stat
         struct shmd_subscriber *subscriber;
         struct message_pair forgotten = {.which = 0};
         struct packet packet;
-        uint64_t connection;
-        int fd = resuming_session(&connection);
+        int fd = raw_resume(random_id());
 
         raw_publisher_open(&publisher, "resume/bytes");
         list = make_list(publisher.message.publisher, 20);
