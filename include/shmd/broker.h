@@ -56,8 +56,8 @@ struct shmd_quota {
         uint64_t subscriptions; /**< default 1024; those that have ended count likewise */
         uint64_t pairs;         /**< of a publisher and a subscriber that it has brought together by
                                      joining; default 65536 */
-        uint64_t introductions; /**< unread; default 1024, or an eighth of the descriptors that the
-                                     broker may have in flight */
+        uint64_t introductions; /**< unread; default 1024, or those whose descriptors are an eighth
+                                     of what the broker may have open, if they are fewer */
         uint64_t connects;      /**< a second, after as many at once as `sessions`, if that is more;
                                      default 100 */
         uint64_t seats; /**< percent of a publisher's max_subscribers that one user other than
