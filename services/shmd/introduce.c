@@ -58,16 +58,19 @@ static struct pair *pair_new(struct publication *publication, struct subscriptio
 {
         struct pair *pair = calloc(1, sizeof(*pair));
 
-        *code = pair ? charge_init(&pair->charge, joiner, QUOTA_PAIRS, 1)
-                     : error_set(-ENOMEM, "the broker has no memory");
+        if (!pair) {
+                *code = error_set(-ENOMEM, "service %s: the broker has no memory",
+                                  publication->service->name);
+                return NULL;
+        }
+        *code = charge_init(&pair->charge, joiner, QUOTA_PAIRS, 1);
         if (*code == 0) {
                 pair->share = seat_share_ref(publication, subscription->session->uid);
                 *code = pair->share ? 0 : -ENOMEM;
         }
         if (*code < 0) {
                 error_prefix(*code, "service %s", publication->service->name);
-                if (pair)
-                        charge_deinit(&pair->charge);
+                charge_deinit(&pair->charge);
                 free(pair);
                 return NULL;
         }

@@ -220,8 +220,11 @@ static struct service_user *service_user_ref(struct service *service, struct ses
                 }
         }
         user = calloc(1, sizeof(*user));
-        *code = user ? charge_init(&user->charge, session->account, QUOTA_SERVICES, 1)
-                     : error_set(-ENOMEM, "the broker has no memory");
+        if (!user) {
+                *code = error_set(-ENOMEM, "the broker has no memory");
+                return NULL;
+        }
+        *code = charge_init(&user->charge, session->account, QUOTA_SERVICES, 1);
         if (*code < 0) {
                 free(user);
                 return NULL;

@@ -89,9 +89,9 @@ void resume_forget(struct session *session, const struct message_pair *pair);
  * and has connected anew. */
 bool resume_free_seat(struct publication *publication);
 
-/* A subscription that comes back while its ghost is still here: what the ghost's pairs knew goes
- * into the publications' records. */
-void resume_from_ghost(struct session *session, uint64_t subscription);
+/* The subscription of that id comes back while its ghost is still here: what the ghost's pairs knew
+ * goes into the publications' records. */
+void resume_from_ghost(struct session *session, uint64_t id);
 
 /* An older session of the same connection ends before this one names anything. */
 void resume_supersede(const struct session *session);
