@@ -224,7 +224,8 @@ static bool move(struct shmd_subscriber *subscriber, struct attachment *attachme
         attachment->board = board;
         orphan_attachment_named(bus, attachment);
         if (!attachment->process) /* a broker of version 1 had introduced it */
-                attachment->process = process_use(bus, added->connection, take_pidfd(packet));
+                attachment->process =
+                        process_use(bus, added->connection, added->peer.pid, take_pidfd(packet));
         return true;
 }
 

@@ -239,8 +239,8 @@ static bool move(struct shmd_publisher *publisher, struct member *member,
         publisher->n_no_membarrier += member->no_membarrier;
         orphan_member_named(publisher->bus, member);
         if (!member->process) /* a broker of version 1 had introduced it */
-                member->process =
-                        process_use(publisher->bus, added->connection, packet_take_fd(packet, 3));
+                member->process = process_use(publisher->bus, added->connection, added->peer.pid,
+                                              packet_take_fd(packet, 3));
         doorbell_move(&publisher->doorbell, member, board, publisher->ring.next);
         return true;
 }
