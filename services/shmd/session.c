@@ -108,7 +108,12 @@ static void receive(struct session *session, unsigned burst)
                         was_reset = true;
                         continue;
                 }
+                /* An empty packet looks like the end, but for what it carries. */
+                if (received == 0 && packet->n_fds)
+                        session_fail(session, -EPROTO, "an empty message with %u descriptors",
+                                     packet->n_fds);
                 if (received <= 0) {
+                        give_packet(session, packet);
                         note_end(session, SESSION_ENDED_BY_CLIENT);
                         return;
                 }

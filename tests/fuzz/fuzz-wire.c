@@ -2,17 +2,22 @@
 /*
  * fuzz-wire.c - libFuzzer's way into wire_check(): any bytes, from either side. The first byte says
  * which; the rest lies in memory of exactly its size, 8-byte aligned, as it does in a packet.
- *
- * Run without libFuzzer (fuzz-wire FILE...) it checks files that were found before.
  */
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "wire.h"
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+        (void)argc;
+        (void)argv;
+        return 0;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -30,22 +35,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         free(copy);
         return 0;
 }
-
-#ifndef WITH_LIBFUZZER
-int main(int argc, char **argv)
-{
-        static uint8_t data[PROTOCOL_MESSAGE_MAX + 2];
-
-        for (int i = 1; i < argc; i++) {
-                FILE *file = fopen(argv[i], "rbe");
-
-                if (!file) {
-                        perror(argv[i]);
-                        return 1;
-                }
-                LLVMFuzzerTestOneInput(data, fread(data, 1, sizeof(data), file));
-                fclose(file);
-        }
-        return 0;
-}
-#endif
