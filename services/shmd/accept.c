@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* accept.c - accept4(), access and the reserve. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "accept.h"
@@ -19,55 +21,55 @@
 #define ACCEPT_BURST 32
 /* How long accepting pauses when there is nothing to accept with. */
 #define ACCEPT_PAUSE_MS 50
-/* That newcomers are shed, or refused, is said once in this time. */
+/* That nobody can be let in is said once in this time. */
 #define ACCEPT_SILENCE_MS 10000
 
 static void on_newcomer(uv_poll_t *poll, int status, int events);
 
-static void say_goodbye(struct server *server, int *fd, int code, const char *text)
+/* Says why to the newcomer and, with his name, to the log. */
+static void turn_away(struct server *server, int *fd, int code, const char *text)
 {
         struct message_goodbye goodbye = {.code = code};
+        struct ucred who = {.uid = (uid_t)-1};
+        socklen_t size = sizeof(who);
+        char program[PROTOCOL_PROGRAM_SIZE];
 
+        getsockopt(*fd, SOL_SOCKET, SO_PEERCRED, &who, &size);
+        process_name(who.pid, program);
+        log_about(&server->log, who.uid, "turned away %s (pid %d, user %u): %s", program, who.pid,
+                  who.uid, text);
         strncpy(goodbye.text, text, sizeof(goodbye.text) - 1);
         wire_begin(&goodbye, MESSAGE_GOODBYE, sizeof(goodbye), 0);
         socket_send(*fd, &goodbye, sizeof(goodbye), NULL, 0);
-        closer_give(server->closer, fd);
+        closer_give(server->closer, who.uid, fd);
 }
 
-/* Whether it is time to say again what `last` was said of: whoever wants to connect can't be kept
- * from trying, but from filling the log. */
-static bool may_say(struct server *server, uint64_t *last)
+static void turn_away_for_want(struct server *server, int *fd, int code)
+{
+        char text[PROTOCOL_TEXT_SIZE];
+        struct rlimit limit = {.rlim_cur = 0};
+
+        getrlimit(RLIMIT_NOFILE, &limit);
+        if (code == -EMFILE)
+                snprintf(text, sizeof(text),
+                         "the broker has no descriptors left, of %llu (ulimit -n, RLIMIT_NOFILE)",
+                         (unsigned long long)limit.rlim_cur);
+        else
+                snprintf(text, sizeof(text), "the broker has no descriptors or memory left: %s",
+                         strerrordesc_np(-code));
+        turn_away(server, fd, code, text);
+}
+
+/* Not even to say so is possible: it is said once in a while. */
+static void say_shedding(struct server *server, int code)
 {
         uint64_t now = uv_now(server->loop);
 
-        if (*last && now - *last < ACCEPT_SILENCE_MS)
-                return false;
-        *last = now;
-        return true;
-}
-
-static void say_shedding(struct server *server, int code)
-{
-        if (may_say(server, &server->shed_time))
-                broker_log(&server->log, SHMD_LOG_WARNING, "turning newcomers away: %s",
-                           strerrordesc_np(-code));
-}
-
-static void say_refused(struct server *server, pid_t pid, const char *why)
-{
-        if (may_say(server, &server->refused_time))
-                broker_log(&server->log, SHMD_LOG_WARNING, "refused process %d: %s", pid, why);
-}
-
-static void say_over_quota(struct server *server, const struct ucred *who)
-{
-        char program[PROTOCOL_PROGRAM_SIZE];
-
-        if (!quota_may_say(quota_find(&server->quota, who->uid)))
+        if (server->shed_time && now - server->shed_time < ACCEPT_SILENCE_MS)
                 return;
-        process_name(who->pid, program);
-        broker_log(&server->log, SHMD_LOG_WARNING, "refused %s (pid %d, user %u): %s", program,
-                   who->pid, who->uid, error_text());
+        server->shed_time = now;
+        log_line(&server->log, SHMD_LOG_WARNING, "newcomers have to wait: %s",
+                 strerrordesc_np(-code));
 }
 
 bool accept_refill(struct server *server)
@@ -91,13 +93,14 @@ static void shed(struct server *server, int code)
 {
         cleanup_fd int fd = -1;
 
-        say_shedding(server, code);
         if (server->reserve_fd >= 0) {
                 fd_close(&server->reserve_fd);
                 fd = accept4(server->address.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         }
         if (fd >= 0)
-                say_goodbye(server, &fd, code, "the broker has no descriptors or memory left");
+                turn_away_for_want(server, &fd, code);
+        else
+                say_shedding(server, code);
         /* The descriptor comes back when the closer has closed it. */
         uv_poll_stop(&server->accept_poll);
         uv_timer_start(&server->accept_timer, on_pause_over, ACCEPT_PAUSE_MS, 0);
@@ -111,8 +114,12 @@ static void greet(struct server *server, int *fd)
 
         if (getsockopt(*fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0 ||
             access_check(&server->access, who.uid) < 0) {
-                say_refused(server, who.pid, error_text());
-                say_goodbye(server, fd, -EACCES, error_text());
+                turn_away(server, fd, -EACCES, error_text());
+                return;
+        }
+        if (closer_is_stuck(server->closer, who.uid)) {
+                turn_away(server, fd, -EBUSY,
+                          "descriptors that processes of this user have passed can't be closed");
                 return;
         }
         code = quota_connect(quota_find(&server->quota, who.uid));
@@ -122,23 +129,20 @@ static void greet(struct server *server, int *fd)
         case 0:
                 return;
         case -EDQUOT:
-                say_over_quota(server, &who);
-                say_goodbye(server, fd, code, error_text());
+                turn_away(server, fd, code, error_text());
                 return;
         case -EMFILE:
         case -ENFILE:
         case -ENOMEM:
-                say_shedding(server, code);
-                say_goodbye(server, fd, code, "the broker has no descriptors or memory left");
+                turn_away_for_want(server, fd, code);
                 return;
         case -ESRCH:
                 /* It has ended already, or is where nobody would see it end. */
-                say_goodbye(server, fd, -EACCES,
-                            "the broker can't see the process (another pid namespace?)");
+                turn_away(server, fd, -EACCES,
+                          "the broker can't see the process (another pid namespace?)");
                 return;
         default:
-                say_refused(server, who.pid, strerrordesc_np(-code));
-                say_goodbye(server, fd, code, "the broker can't serve this process");
+                turn_away(server, fd, code, "the broker can't serve this process");
         }
 }
 

@@ -79,8 +79,8 @@ void wake_channels_close(struct session *subscriber)
 
                 list_remove(link);
                 /* Only frames were ever sent here, unless the kernel lets descriptors pass. */
-                closer_give(subscriber->server->closer, &channel->read_fd);
-                closer_give(subscriber->server->closer, &channel->write_fd);
+                closer_give(subscriber->server->closer, subscriber->uid, &channel->read_fd);
+                closer_give(subscriber->server->closer, subscriber->uid, &channel->write_fd);
                 free(channel);
         }
 }

@@ -309,7 +309,6 @@ static int refuse_subscription(const struct publication *publication,
         const char *service = publication->service->name;
 
         if (reason == REFUSED_SEATS && publication->n_seats < publication->max_subscribers) {
-                quota_note_refusal(QUOTA_SEATS);
                 return error_set(-EDQUOT,
                                  "service %s: %s has all of the %u seats that one other user may "
                                  "take of publisher %s (pid %d), which has max_subscribers %u "

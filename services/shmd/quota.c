@@ -16,9 +16,6 @@
 #include "quota.h"
 #include "util.h"
 
-/* How often the log is told that one user is refused one kind. */
-#define SILENCE_NS UINT64_C(10000000000)
-
 static const struct {
         const char *name;
         size_t offset; /* in struct shmd_quota */
@@ -34,8 +31,6 @@ static const struct {
         [QUOTA_CONNECTS] = {"connects", offsetof(struct shmd_quota, connects), 100},
         [QUOTA_SEATS] = {"seats", offsetof(struct shmd_quota, seats), 75},
 };
-
-static enum quota_kind last_refused;
 
 /* ---- accounts --------------------------------------------------------------------------- */
 
@@ -165,7 +160,6 @@ int quota_connect(struct quota_account *account)
         if (account->connect_ns < now || account->connect_ns > now + room)
                 account->connect_ns = now;
         if (account->connect_ns + interval > now + room) {
-                last_refused = QUOTA_CONNECTS;
                 return error_set(-EDQUOT,
                                  "%s has connected %" PRIu64 " times at once, and goes on with "
                                  "more than %" PRIu64 " a second (--quota connects)",
@@ -173,21 +167,6 @@ int quota_connect(struct quota_account *account)
         }
         account->connect_ns += interval;
         return 0;
-}
-
-void quota_note_refusal(enum quota_kind kind)
-{
-        last_refused = kind;
-}
-
-bool quota_may_say(struct quota_account *account)
-{
-        uint64_t now = now_ns(), *said = &account->said_ns[last_refused];
-
-        if (*said && now >= *said && now - *said < SILENCE_NS)
-                return false;
-        *said = now;
-        return true;
 }
 
 /* ---- charges ---------------------------------------------------------------------------- */
@@ -213,7 +192,6 @@ int charge_resize(struct charge *charge, uint64_t amount)
 
         if (amount > charge->amount &&
             !quota_has_room(account, charge->kind, amount - charge->amount)) {
-                last_refused = charge->kind;
                 return error_set(-EDQUOT,
                                  "%s has %" PRIu64 " of %" PRIu64 " %s, and would need %" PRIu64
                                  " more (--quota %s)",

@@ -70,7 +70,6 @@ struct quota_account {
         char name[32];                 /* of the user; "" if it has none */
         uint64_t used[QUOTA_COUNTED];  /* the sum of its charges */
         uint64_t connect_ns;           /* when the last of its connects was due: quota_connect() */
-        uint64_t said_ns[QUOTA_KINDS]; /* when the log was last told of a refusal; 0: never */
 };
 
 struct quota {
@@ -108,11 +107,6 @@ const char *quota_name(const struct quota_account *account);
  * -EDQUOT with a text.
  */
 int quota_connect(struct quota_account *account);
-
-/* Whether the log should be told of what was refused last: once in a while for each user and kind.
- * What is refused elsewhere is noted here. */
-bool quota_may_say(struct quota_account *account);
-void quota_note_refusal(enum quota_kind kind);
 
 /* A line for each account that isn't zero, in `text`; false: `index` is beyond the last account.
  * "" for one that is zero. */

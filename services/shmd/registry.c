@@ -334,7 +334,7 @@ void publication_free(struct publication *publication, struct registry *registry
         publication->session->n_publications--;
         assert(list_empty(&publication->shares));
         publication_uncharge(publication);
-        closer_give(registry->closer, &publication->segment_fd);
+        closer_give(registry->closer, publication->session->uid, &publication->segment_fd);
         known_deinit(&publication->known);
         free(publication);
 }

@@ -44,10 +44,9 @@ static void hello(struct session *session, const struct message_hello *hello)
 /* What goes beyond a quota, the log is told of too. */
 static void reply(struct session *session, uint64_t serial, int code)
 {
-        if (code == -EDQUOT && quota_may_say(session->account))
-                broker_log(&session->server->log, SHMD_LOG_WARNING,
-                           "refused %s (pid %d, user %u): %s", session->program, session->pid,
-                           session->uid, error_text());
+        if (code == -EDQUOT)
+                log_about(&session->server->log, session->uid, "refused %s (pid %d, user %u): %s",
+                          session->program, session->pid, session->uid, error_text());
         session_reply(session, serial, code, 0);
 }
 
@@ -179,7 +178,7 @@ static int take_block(struct session *session, uint32_t index, int *fd)
         code = charge_block(session, block);
         if (code < 0)
                 return code;
-        closer_give(session->server->closer, &block->fd);
+        closer_give(session->server->closer, session->uid, &block->fd);
         block->fd = *fd;
         *fd = -1; /* consumed */
         return 0;
@@ -194,7 +193,7 @@ static int take_pipe(struct session *session, int *fd)
                 return error_set(-EPROTO, "SUBSCRIBE: the channel is not a pipe's writing end");
         if (session->pipe_fd >= 0 && session->n_subscriptions)
                 return error_set(-EPROTO, "SUBSCRIBE: a second channel");
-        closer_give(session->server->closer, &session->pipe_fd);
+        closer_give(session->server->closer, session->uid, &session->pipe_fd);
         session->pipe_fd = *fd;
         *fd = -1; /* consumed */
         session->pipe_number = registry_number(&session->server->registry);

@@ -435,7 +435,7 @@ void resume_drop_held(struct session *session)
         if (!held)
                 return;
         for (unsigned i = 0; i < held->n_fds; i++)
-                closer_give(session->server->closer, &held->fds[i]);
+                closer_give(session->server->closer, session->uid, &held->fds[i]);
         free(held);
         session->held = NULL;
 }

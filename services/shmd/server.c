@@ -153,7 +153,7 @@ int server_open(struct server *server, const struct shmd_broker_options *options
                 return code;
         outbox_refill(server);
         spares_refill(&server->spares);
-        broker_log(&server->log, SHMD_LOG_INFO, "listening on %s", options->socket);
+        log_line(&server->log, SHMD_LOG_INFO, "listening on %s", options->socket);
         return 0;
 }
 
@@ -183,7 +183,7 @@ static void tell_accounts(const struct server *server)
 
         for (uint32_t i = 0; quota_describe(&server->quota, i, text, sizeof(text)); i++)
                 if (*text)
-                        broker_log(&server->log, SHMD_LOG_DEBUG, "still charged to %s", text);
+                        log_line(&server->log, SHMD_LOG_DEBUG, "still charged to %s", text);
 }
 
 void server_close(struct server *server, void (*on_closed)(struct server *server))
@@ -202,6 +202,7 @@ void server_close(struct server *server, void (*on_closed)(struct server *server
                 session_abandon(list_entry(link, struct session, link));
         server_settle(server);
         assert(list_empty(&server->sessions));
+        log_close(&server->log);
         alive_close(&server->alive);
         if (!server->n_handles)
                 on_closed(server);

@@ -54,8 +54,7 @@ struct server {
         uv_poll_t accept_poll;
         uv_timer_t accept_timer; /* accepting pauses until it fires */
         int reserve_fd;          /* given up to shed a newcomer when there is no other */
-        uint64_t shed_time;      /* when it was last said that a newcomer was shed */
-        uint64_t refused_time;   /* likewise that one was refused */
+        uint64_t shed_time;      /* when it was last said that nobody can be let in */
 
         uv_timer_t retry_timer;
         uv_timer_t ghost_timer;

@@ -31,9 +31,8 @@ void session_name(struct session *session)
         if (*session->program)
                 return;
         process_name(session->pid, session->program);
-        broker_log(&session->server->log, SHMD_LOG_DEBUG,
-                   "session %" PRIu64 ": %s (pid %d, user %u)", session->number, session->program,
-                   session->pid, session->uid);
+        log_line(&session->server->log, SHMD_LOG_DEBUG, "session %" PRIu64 ": %s (pid %d, user %u)",
+                 session->number, session->program, session->pid, session->uid);
 }
 
 static void note_end(struct session *session, enum session_end ended_by)
@@ -58,8 +57,8 @@ void session_fail(struct session *session, int code, const char *format, ...)
         vsnprintf(goodbye.text, sizeof(goodbye.text), format, arguments);
         va_end(arguments);
         session_name(session);
-        broker_log(&session->server->log, SHMD_LOG_WARNING, "dropped %s (pid %d, user %u): %s",
-                   session->program, session->pid, session->uid, goodbye.text);
+        log_about(&session->server->log, session->uid, "dropped %s (pid %d, user %u): %s",
+                  session->program, session->pid, session->uid, goodbye.text);
         wire_begin(&goodbye, MESSAGE_GOODBYE, sizeof(goodbye), 0);
         /* What is queued before it is lost with the session; so may be the farewell. */
         socket_send(session->fd, &goodbye, sizeof(goodbye), NULL, 0);
@@ -71,7 +70,7 @@ void session_fail(struct session *session, int code, const char *format, ...)
 static void give_packet(struct session *session, struct packet *packet)
 {
         for (unsigned i = 0; i < packet->n_fds; i++)
-                closer_give(session->server->closer, &packet->fds[i]);
+                closer_give(session->server->closer, session->uid, &packet->fds[i]);
         packet->n_fds = 0;
 }
 
@@ -241,7 +240,7 @@ static void free_session(struct session *session)
         assert(!session->n_subscriptions && !session->n_publications && !session->n_no_asym);
         list_remove(&session->link);
         for (uint32_t i = 0; i < session->n_blocks; i++) {
-                closer_give(session->server->closer, &session->blocks[i].fd);
+                closer_give(session->server->closer, session->uid, &session->blocks[i].fd);
                 charge_deinit(&session->blocks[i].segment);
                 charge_deinit(&session->blocks[i].bytes);
         }
@@ -249,7 +248,7 @@ static void free_session(struct session *session)
         session->blocks = NULL;
         close_poll(session, &session->poll);
         close_poll(session, &session->pid_poll);
-        closer_give(session->server->closer, &session->fd);
+        closer_give(session->server->closer, session->uid, &session->fd);
         fd_close(&session->pid_fd);
         charge_deinit(&session->unread_charge);
         charge_deinit(&session->charge);
@@ -310,8 +309,8 @@ static void close_socket(struct session *session)
         close_poll(session, &session->poll);
         /* The end of file is there before the page tells of it, and before the closer's turn. */
         shutdown(session->fd, SHUT_RDWR);
-        closer_give(session->server->closer, &session->fd);
-        closer_give(session->server->closer, &session->pipe_fd);
+        closer_give(session->server->closer, session->uid, &session->fd);
+        closer_give(session->server->closer, session->uid, &session->pipe_fd);
         wake_channels_close(session);
         if (session->page.base)
                 session_raise(session);
@@ -325,8 +324,8 @@ void session_end(struct session *session)
         /* The process may have ended since: then nothing is held any more. */
         if (process_has_ended(session->pid_fd))
                 session->ended_by = SESSION_ENDED_BY_PROCESS;
-        broker_log(&session->server->log, SHMD_LOG_DEBUG, "session %" PRIu64 " (pid %d) ends",
-                   session->number, session->pid);
+        log_line(&session->server->log, SHMD_LOG_DEBUG, "session %" PRIu64 " (pid %d) ends",
+                 session->number, session->pid);
         while (!list_empty(&session->publications))
                 publication_leave(
                         list_entry(session->publications.next, struct publication, session_link));

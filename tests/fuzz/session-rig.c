@@ -16,6 +16,7 @@
 #include <shmd/broker.h>
 
 #include "layout.h"
+#include "passing.h"
 #include "process.h"
 #include "ring.h"
 #include "segment.h"
@@ -270,25 +271,7 @@ void rig_kill(struct rig_client *client)
 bool rig_send(const struct rig_client *client, const void *message, size_t size, const int *fds,
               unsigned n_fds)
 {
-        union {
-                struct cmsghdr header;
-                char bytes[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
-        } control;
-        struct iovec vector = {.iov_base = (void *)(uintptr_t)message, .iov_len = size};
-        struct msghdr header = {.msg_iov = &vector, .msg_iovlen = 1};
-
-        if (client->fd < 0)
-                return false;
-        if (n_fds) {
-                memset(&control, 0, sizeof(control));
-                header.msg_control = &control;
-                header.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                control.header.cmsg_level = SOL_SOCKET;
-                control.header.cmsg_type = SCM_RIGHTS;
-                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
-        }
-        return sendmsg(client->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+        return client->fd >= 0 && pass(client->fd, message, size, fds, n_fds) == 0;
 }
 
 static void take_note(struct rig_client *client, const struct message *message)

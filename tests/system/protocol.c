@@ -12,76 +12,12 @@
 
 #include "connection.h"
 #include "harness.h"
+#include "honest.h"
 #include "raw.h"
 #include "segment.h"
 #include "stamped.h"
 #include "util.h"
 #include "wire.h"
-
-/* Two honest ones, who have to notice nothing. */
-struct honest {
-        struct shmd *one, *other;
-        struct shmd_publisher *publisher;
-        struct shmd_subscriber *subscriber;
-        struct tally tally;
-        uint64_t n;
-        size_t log_size;
-};
-static struct honest honest;
-
-static void honest_open(void)
-{
-        memset(&honest, 0, sizeof(honest));
-        honest.one = broker_connect();
-        honest.other = broker_connect();
-        must_equal(shmd_advertise(&honest.publisher, honest.one, "honest", stamped_type, NULL), 0);
-        must_equal(shmd_subscribe(&honest.subscriber, honest.other, "honest", stamped_type, NULL),
-                   0);
-        must_equal(shmd_wait(honest.other, 0), 1);
-        honest.log_size = strlen(broker_log());
-}
-
-/* Samples flow, the broker answers, and it has said so many times that it dropped somebody. */
-static void honest_check(unsigned n_dropped)
-{
-        const char *log;
-        unsigned n = 0;
-
-        stamped_publish(honest.publisher, ++honest.n);
-        must_equal(tally_take_all(&honest.tally, honest.subscriber), 1);
-        broker_settle(honest.one);
-        broker_settle(honest.other);
-        for (log = broker_log() + honest.log_size; (log = strstr(log, "dropped")); log++)
-                n++;
-        must_equal(n, n_dropped);
-        honest.log_size = strlen(broker_log());
-}
-
-static void honest_close(void)
-{
-        shmd_close(honest.one);
-        shmd_close(honest.other);
-}
-
-/* Sends to a session, and expects the session to end, for this reason. */
-static void expect_drop_of(int fd, const void *message, size_t size, const int *fds, unsigned n_fds,
-                           const char *reason)
-{
-        const char *text;
-
-        raw_send(fd, message, size, fds, n_fds);
-        text = raw_await_end(fd);
-        must_say(text, reason);
-        must_say(broker_log() + honest.log_size, "dropped system-protocol", reason);
-        honest_check(1);
-        close(fd);
-}
-
-static void expect_drop(const void *message, size_t size, const int *fds, unsigned n_fds,
-                        const char *reason)
-{
-        expect_drop_of(raw_session(NULL), message, size, fds, n_fds, reason);
-}
 
 /* ---- bytes ------------------------------------------------------------------------------- */
 

@@ -74,7 +74,7 @@ static void sessions_have_a_limit_for_each_user_but_root(void **state)
         let_somebody_have("sessions=3");
         role = role_start("somebody", connect_too_often, NULL);
         role_await(role, 'f');
-        must_say(broker_log(), "refused system-quota (pid ", "user 54321): user 54321 has 3 of 3");
+        must_say(broker_log(), "turned away system-quota (pid ", "user 54321): user 54321 has 3 of 3");
         for (unsigned i = 0; i < N_ELEMENTS(buses); i++)
                 buses[i] = broker_connect();
         for (unsigned i = 0; i < N_ELEMENTS(buses); i++)
@@ -295,7 +295,7 @@ static void who_connects_too_often_has_to_wait(void **state)
         let_somebody_have("connects=1,sessions=4");
         role = role_start("somebody", come_again_and_again, NULL);
         role_await(role, 'r');
-        must_say(broker_log(), "refused system-quota (pid ", "more than 1 a second");
+        must_say(broker_log(), "turned away system-quota (pid ", "more than 1 a second");
         for (unsigned i = 0; i < 20; i++) {
                 bus = broker_connect();
                 shmd_close(bus);

@@ -150,24 +150,6 @@ static void connects_are_so_many_at_once_and_then_so_many_a_second(void **unused
         books_close(&books);
 }
 
-static void log_is_told_of_a_refusal_now_and_then(void **unused)
-{
-        struct shmd_quota limits = {0};
-        struct books books;
-
-        books_open(&books, &limits);
-        the_time = SECOND;
-        quota_note_refusal(QUOTA_SEATS);
-        assert_true(quota_may_say(books.user));
-        assert_false(quota_may_say(books.user));
-        assert_true(quota_may_say(books.other));
-        quota_note_refusal(QUOTA_BYTES);
-        assert_true(quota_may_say(books.user));
-        the_time += 20 * SECOND;
-        assert_true(quota_may_say(books.user));
-        books_close(&books);
-}
-
 static void what_is_not_set_has_a_limit_too(void **unused)
 {
         struct shmd_quota limits = {.pairs = SHMD_NO_LIMIT};
@@ -208,7 +190,6 @@ int main(void)
                 cmocka_unit_test(charge_grows_up_to_the_limit_and_always_shrinks),
                 cmocka_unit_test(root_and_the_brokers_own_user_are_counted_and_not_limited),
                 cmocka_unit_test(connects_are_so_many_at_once_and_then_so_many_a_second),
-                cmocka_unit_test(log_is_told_of_a_refusal_now_and_then),
                 cmocka_unit_test(what_is_not_set_has_a_limit_too),
                 cmocka_unit_test(limits_are_read_from_text),
         };
