@@ -68,7 +68,8 @@ static void collect_fds(struct packet *packet, struct msghdr *header)
         }
 }
 
-int socket_receive(int fd, struct packet *packet)
+/* With room for so many descriptors. */
+static int receive(int fd, struct packet *packet, unsigned n_fds, int flags)
 {
         union {
                 struct cmsghdr header;
@@ -78,12 +79,12 @@ int socket_receive(int fd, struct packet *packet)
         struct msghdr header = {.msg_iov = &vector,
                                 .msg_iovlen = 1,
                                 .msg_control = &control,
-                                .msg_controllen = sizeof(control)};
+                                .msg_controllen = CMSG_LEN(n_fds * sizeof(int))};
         ssize_t received;
 
         packet->n_fds = 0;
         do {
-                received = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+                received = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags);
         } while (received < 0 && errno == EINTR);
         if (received < 0)
                 return -errno;
@@ -96,6 +97,28 @@ int socket_receive(int fd, struct packet *packet)
         packet->truncated = header.msg_flags & MSG_TRUNC;
         /* An empty packet can't be told from the end; no honest peer sends one. */
         return received > 0;
+}
+
+int socket_receive(int fd, struct packet *packet)
+{
+        return receive(fd, packet, PACKET_FDS_MAX, 0);
+}
+
+int socket_peek(int fd, struct packet *packet)
+{
+        return receive(fd, packet, PROTOCOL_FDS_MAX + 1, MSG_PEEK);
+}
+
+void socket_drop(int fd)
+{
+        char byte;
+        struct iovec vector = {.iov_base = &byte, .iov_len = sizeof(byte)};
+        struct msghdr header = {.msg_iov = &vector, .msg_iovlen = 1};
+        ssize_t received;
+
+        do {
+                received = recvmsg(fd, &header, MSG_DONTWAIT);
+        } while (received < 0 && errno == EINTR);
 }
 
 void packet_close(struct packet *packet)

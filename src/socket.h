@@ -41,6 +41,20 @@ int socket_send(int fd, const void *message, size_t size, const int *fds, unsign
  * system's error. */
 int socket_receive(int fd, struct packet *packet);
 
+/*
+ * As socket_receive(), but the packet stays in the socket too, and of its descriptors at most one
+ * more than any message has are taken: that many, and it has more than it should. `fds_truncated`
+ * with fewer: this process has no descriptor free.
+ *
+ * Descriptors that recvmsg() can't hand over are closed by the thread that calls it, for as long as
+ * their last owner likes. As long as the packet is in the socket none of them is the last. A reader
+ * who has them all calls socket_drop(); one who hasn't leaves the packet where it is.
+ */
+int socket_peek(int fd, struct packet *packet);
+
+/* Takes the packet away that socket_peek() has found. */
+void socket_drop(int fd);
+
 /* Closes what the packet still owns. */
 void packet_close(struct packet *packet);
 

@@ -52,6 +52,8 @@ static void on_retry(uv_timer_t *timer)
                         list_entry(server->retrying.next, struct session, retry_link);
 
                 list_remove(&session->retry_link);
+                session->is_starved = false;
+                session_watch(session);
                 session_mark(session);
         }
         server_settle(server);

@@ -91,6 +91,44 @@ static void handle_packet(struct session *session, struct packet *packet)
         give_packet(session, packet);
 }
 
+/*
+ * The message's descriptors don't fit into the broker's table. It is answered without them, and
+ * stays in the socket until they do fit: to take it now would close them here.
+ */
+static void starve(struct session *session, struct packet *packet)
+{
+        give_packet(session, packet);
+        if (!session->skips_one)
+                handle_packet(session, packet);
+        if (session->state >= SESSION_ENDING)
+                return;
+        session->skips_one = session->is_starved = true;
+        session_retry(session);
+        session_watch(session);
+}
+
+/* A packet is there, still in the socket too. Whether to go on. */
+static bool take_packet(struct session *session, struct packet *packet)
+{
+        if (packet->n_fds > PROTOCOL_FDS_MAX) {
+                session_fail(session, -EPROTO, "a message with more than %u descriptors",
+                             PROTOCOL_FDS_MAX);
+                give_packet(session, packet);
+                return false;
+        }
+        if (packet->fds_truncated) {
+                starve(session, packet);
+                return false;
+        }
+        socket_drop(session->fd);
+        if (session->skips_one)
+                give_packet(session, packet);
+        else
+                handle_packet(session, packet);
+        session->skips_one = false;
+        return true;
+}
+
 /* Handles at most `burst` messages. */
 static void receive(struct session *session, unsigned burst)
 {
@@ -99,7 +137,7 @@ static void receive(struct session *session, unsigned burst)
         int received;
 
         while (burst-- && session->state < SESSION_ENDING && !session->held) {
-                received = socket_receive(session->fd, packet);
+                received = socket_peek(session->fd, packet);
                 if (received == -EAGAIN || received == -ENOMEM || received == -ENOBUFS)
                         return;
                 /* A client that went without reading everything; what it sent still comes. */
@@ -108,15 +146,15 @@ static void receive(struct session *session, unsigned burst)
                         continue;
                 }
                 /* An empty packet looks like the end, but for what it carries. */
-                if (received == 0 && packet->n_fds)
-                        session_fail(session, -EPROTO, "an empty message with %u descriptors",
-                                     packet->n_fds);
+                if (received == 0 && (packet->n_fds || packet->fds_truncated))
+                        session_fail(session, -EPROTO, "an empty message with descriptors");
                 if (received <= 0) {
                         give_packet(session, packet);
                         note_end(session, SESSION_ENDED_BY_CLIENT);
                         return;
                 }
-                handle_packet(session, packet);
+                if (!take_packet(session, packet))
+                        return;
         }
 }
 
@@ -141,7 +179,8 @@ static void on_socket(uv_poll_t *poll, int status, int events)
 
 void session_watch(struct session *session)
 {
-        int events = (session->held ? 0 : UV_READABLE) | (session->is_full ? UV_WRITABLE : 0);
+        int events = (session->held || session->is_starved ? 0 : UV_READABLE) |
+                     (session->is_full ? UV_WRITABLE : 0);
 
         if (session->state >= SESSION_ENDING || events == session->poll_events)
                 return;

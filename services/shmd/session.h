@@ -98,8 +98,10 @@ struct session {
         uint32_t n_blocks;
         enum session_state state;
         enum session_end ended_by;
-        bool is_full;   /* the kernel takes no more until the socket is writable */
-        bool is_broken; /* it never will */
+        bool is_full;    /* the kernel takes no more until the socket is writable */
+        bool is_broken;  /* it never will */
+        bool is_starved; /* nothing is read until there may be descriptors for it */
+        bool skips_one;  /* what comes next was answered without its descriptors */
         int fd;
         int pid_fd;
         int pipe_fd; /* the writing end on which publishers of the same user ring */

@@ -57,6 +57,7 @@ enum deed {
         DEED_TIME,
         DEED_WRITE, /* into its own memory */
         DEED_FAIL,  /* the broker's sends */
+        DEED_FULL,  /* a turn without a free descriptor */
         N_DEEDS,
 };
 
@@ -442,6 +443,9 @@ static void act(enum deed deed, struct rig_client *client, struct input *input)
                 break;
         case DEED_FAIL:
                 fail_sends(input);
+                break;
+        case DEED_FULL:
+                rig_turn_without_descriptors();
                 break;
         case N_DEEDS:
                 break;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -343,6 +344,17 @@ void rig_turn(void)
 {
         uv_run(&loop, UV_RUN_NOWAIT);
         check_books();
+}
+
+void rig_turn_without_descriptors(void)
+{
+        struct rlimit before, none;
+
+        claim(getrlimit(RLIMIT_NOFILE, &before) == 0);
+        none = (struct rlimit){.rlim_cur = 3, .rlim_max = before.rlim_max};
+        claim(setrlimit(RLIMIT_NOFILE, &none) == 0);
+        rig_turn();
+        claim(setrlimit(RLIMIT_NOFILE, &before) == 0);
 }
 
 static bool is_at_rest(void)

@@ -88,6 +88,8 @@ void rig_read(struct rig_client *client);
 
 /* One turn of the broker's loop, and a look at its books. */
 void rig_turn(void);
+/* One in which the process's table of descriptors is full. */
+void rig_turn_without_descriptors(void);
 /* The time of all timers comes. */
 void rig_let_time_pass(void);
 /* The broker's next `n` sends fail. */

@@ -208,6 +208,36 @@ static void descriptors_that_find_no_room_are_reported_as_lost(void **unused)
         close_pair(ends);
 }
 
+/* And of more than there should be not all are taken. */
+static void peeked_message_stays_until_it_is_dropped(void **unused)
+{
+        unsigned before = count_fds();
+        int ends[2];
+
+        make_pair(ends);
+        send_many(ends[0], PACKET_FDS_MAX);
+        assert_int_equal(socket_send(ends[0], "two", 3, ends, 2), 0);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(socket_peek(ends[1], &packet), 1);
+                assert_int_equal(packet.size, 1);
+                assert_int_equal(packet.n_fds, PROTOCOL_FDS_MAX + 1);
+                assert_true(packet.fds_truncated);
+                packet_close(&packet);
+        }
+        socket_drop(ends[1]);
+        assert_int_equal(socket_peek(ends[1], &packet), 1);
+        assert_memory_equal(packet.bytes, "two", 3);
+        assert_int_equal(packet.n_fds, 2);
+        assert_false(packet.fds_truncated);
+        socket_drop(ends[1]);
+        /* They live on without the packet. */
+        assert_true(is_same_file(packet.fds[1], ends[1]));
+        packet_close(&packet);
+        assert_int_equal(socket_peek(ends[1], &packet), -EAGAIN);
+        close_pair(ends);
+        assert_int_equal(count_fds(), before);
+}
+
 static void connecting_says_why_it_fails(void **unused)
 {
         char directory[] = "/tmp/shmd-test-XXXXXX", path[64], longest[200];
@@ -247,6 +277,7 @@ int main(void)
                 cmocka_unit_test(longest_message_fits_and_a_longer_one_says_so),
                 cmocka_unit_test(descriptors_without_number_are_all_closed_again),
                 cmocka_unit_test(descriptors_that_find_no_room_are_reported_as_lost),
+                cmocka_unit_test(peeked_message_stays_until_it_is_dropped),
                 cmocka_unit_test(connecting_says_why_it_fails),
         };
 
