@@ -65,14 +65,14 @@ static void answer_own(const struct fuse *fuse, const struct fuse_in_header *in)
                 answer(fuse, in, 0, &open, sizeof(open));
                 break;
         case FUSE_FLUSH:
-                answer(fuse, in, 0, NULL, 0);
+                answer(fuse, in, 0, "", 0);
                 break;
         case FUSE_FORGET:
         case FUSE_BATCH_FORGET:
         case FUSE_INTERRUPT:
                 break;
         default:
-                answer(fuse, in, -ENOSYS, NULL, 0);
+                answer(fuse, in, -ENOSYS, "", 0);
         }
 }
 
