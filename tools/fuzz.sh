@@ -10,7 +10,8 @@
 #
 #     fuzz.sh --keep NAME
 #
-# which takes only what covers more; inputs that had found something (found-*) always stay.
+# which takes only what covers more. What was written by hand (seed-*), or had found something
+# (found-*), always stays.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 kind=libfuzzer
@@ -67,8 +68,9 @@ libfuzzer)
 keep)
     rm -rf "$work/merged"
     mkdir "$work/merged"
-    "$program" -set_cover_merge=1 "$work/merged" "$work/corpus"
-    find "$kept" -type f ! -name 'found-*' -delete
+    # Edges only, not how often: so it stays small.
+    "$program" -set_cover_merge=1 -use_counters=0 "$work/merged" "$work/corpus"
+    find "$kept" -type f ! -name 'found-*' ! -name 'seed-*' -delete
     cp "$work/merged"/* "$kept/"
     ;;
 afl)

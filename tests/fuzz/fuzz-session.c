@@ -192,7 +192,7 @@ static void say_hello(struct rig_client *client, struct input *input)
         bool is_old = how & 32;
 
         if (client->fd < 0)
-                rig_connect(client, how);
+                rig_connect(client, how & 3);
         message.hello = (struct message_hello){
                 .magic = PROTOCOL_MAGIC,
                 .version = is_old ? 1 : PROTOCOL_VERSION,

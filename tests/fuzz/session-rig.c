@@ -296,6 +296,17 @@ static void take_note(struct rig_client *client, const struct message *message)
         client->n_added++;
 }
 
+/* To somebody who looks at what an input does. */
+static void tell(const struct rig_client *client, const struct message *message)
+{
+        const struct message_reply *reply = (const void *)message;
+        bool has_text = message->type == MESSAGE_REPLY || message->type == MESSAGE_GOODBYE;
+
+        if (is_loud)
+                fprintf(stderr, "  client %u: %s %s\n", (unsigned)(client - rig_clients),
+                        wire_name(message->type), has_text ? reply->text : "");
+}
+
 void rig_read(struct rig_client *client)
 {
         static struct packet packet;
@@ -310,6 +321,7 @@ void rig_read(struct rig_client *client)
                 claim(!packet.truncated && !packet.fds_truncated);
                 claim(wire_check(packet.bytes, packet.size, WIRE_FROM_BROKER) == 0);
                 claim(packet.n_fds == wire_n_fds(&packet.header));
+                tell(client, &packet.header);
                 take_note(client, &packet.header);
                 packet_close(&packet);
         } while (code > 0 || code == -ECONNRESET);
