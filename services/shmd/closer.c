@@ -195,7 +195,8 @@ static void *closer_main(void *argument)
                 ssize_t i = find_item(closer);
 
                 if (i < 0) {
-                        if (closer->ending)
+                        /* What waits for a stuck thread is not left to closer_free(). */
+                        if (closer->ending && !closer->n_items)
                                 break;
                         pthread_cond_wait(&closer->changed, &closer->mutex);
                 } else if (!closer->work) {

@@ -10,8 +10,9 @@
  * becomes a recursion.
  *
  * Timers run only while something waits that no descriptor will announce: a send that the kernel
- * refused for want of memory or of room for descriptors in flight, a ghost whose row is not empty,
- * an accept without a free descriptor, clients of a broker that has died and may resume.
+ * refused for want of memory or of room for descriptors in flight, a message whose descriptors
+ * don't fit into the broker's table, a ghost whose row is not empty, an accept without a free
+ * descriptor, clients of a broker that has died and may resume.
  */
 #ifndef SHMD_BROKER_SERVER_H
 #define SHMD_BROKER_SERVER_H
