@@ -151,7 +151,7 @@ static enum drained read_socket(const struct ear *ear, void *bytes, size_t size,
         bool has_fds = false;
 
         if (ear->may_bring_fds) {
-                *n = socket_peek(ear->fd, bytes, size, &has_fds);
+                *n = socket_peek_bytes(ear->fd, bytes, size, &has_fds);
                 if (has_fds)
                         return DRAINED_FDS;
                 if (*n > 0) /* these and no more: what comes behind them was not looked at */

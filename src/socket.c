@@ -154,7 +154,7 @@ bool socket_refuses_fds(int fd)
         return getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &size) == 0 && !passes;
 }
 
-ssize_t socket_peek(int fd, void *bytes, size_t size, bool *has_fds)
+ssize_t socket_peek_bytes(int fd, void *bytes, size_t size, bool *has_fds)
 {
         struct iovec vector = {.iov_base = bytes, .iov_len = size};
         struct msghdr header = {.msg_iov = &vector, .msg_iovlen = 1};

@@ -68,7 +68,7 @@ bool socket_refuses_fds(int fd);
 
 /* As recv(), without waiting and without taking anything away; *has_fds: descriptors came with the
  * last of these bytes. They stay where they are. */
-ssize_t socket_peek(int fd, void *bytes, size_t size, bool *has_fds);
+ssize_t socket_peek_bytes(int fd, void *bytes, size_t size, bool *has_fds);
 
 /* A connected, non-blocking socket, or a negative errno value (-ENAMETOOLONG, -ENOENT,
  * -ECONNREFUSED, -EACCES, -EAGAIN: the listener's backlog is full...). */

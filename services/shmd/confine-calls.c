@@ -66,6 +66,7 @@ static const char *const allowed[] = {
         "accept4", "recvmsg", "sendmsg", "getsockopt", "shutdown", "close", "pidfd_open",
         /* Memory for them; what they pass is looked at. */
         "memfd_create", "fallocate", "munmap", "madvise", "fstat", "newfstatat", "statx", "lseek",
+        "pread64",
         /* Fences for publishers that leave them out. */
         "membarrier",
         /* The end: the socket is looked at and removed under a lock. */
@@ -99,6 +100,9 @@ static const struct condition {
         /* Wake channels between users. */
         {"socketpair", 0, 0xffffffff, AF_UNIX},
         {"setsockopt", 2, 0xffffffff, SO_PASSRIGHTS},
+        {"setsockopt", 2, 0xffffffff, SO_OOBINLINE},
+        /* Foreign sockets are closed without waiting for their peers. */
+        {"setsockopt", 2, 0xffffffff, SO_LINGER},
         /* libuv makes descriptors nonblocking. */
         {"ioctl", 1, 0xffffffff, FIONBIO},
         {"ioctl", 1, 0xffffffff, FIOCLEX},

@@ -67,9 +67,9 @@ struct quota_account {
         const struct quota *quota;
         uid_t uid;
         bool is_exempt;
-        char name[32];                 /* of the user; "" if it has none */
-        uint64_t used[QUOTA_COUNTED];  /* the sum of its charges */
-        uint64_t connect_ns;           /* when the last of its connects was due: quota_connect() */
+        char name[32];                /* of the user; "" if it has none */
+        uint64_t used[QUOTA_COUNTED]; /* the sum of its charges */
+        uint64_t connect_ns;          /* when the last of its connects was due: quota_connect() */
 };
 
 struct quota {

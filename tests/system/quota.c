@@ -74,7 +74,8 @@ static void sessions_have_a_limit_for_each_user_but_root(void **state)
         let_somebody_have("sessions=3");
         role = role_start("somebody", connect_too_often, NULL);
         role_await(role, 'f');
-        must_say(broker_log(), "turned away system-quota (pid ", "user 54321): user 54321 has 3 of 3");
+        must_say(broker_log(), "turned away system-quota (pid ",
+                 "user 54321): user 54321 has 3 of 3");
         for (unsigned i = 0; i < N_ELEMENTS(buses); i++)
                 buses[i] = broker_connect();
         for (unsigned i = 0; i < N_ELEMENTS(buses); i++)
