@@ -136,21 +136,14 @@ static bool add_attachment(struct shmd_subscriber *subscriber, struct attachment
         return true;
 }
 
-/* Whether the segment is what the broker says it is. Its owner may write there what it likes. */
+/* Whether the segment is of this publisher, and in a layout that is known here. A broker of version
+ * 1 doesn't look, and the owner may write there what it likes. */
 static bool is_segment_of(const struct segment *memory, uint64_t publisher)
 {
         const struct segment_header *header = memory->base;
 
         return segment_check_layout(&header->identity, LAYOUT_MAGIC_SEGMENT) == 0 &&
                header->identity.owner == publisher;
-}
-
-/* Whether the memory is in order, but in a layout that is not known here: to ask for it again is of
- * no use. Only a broker of version 1 passes such on. */
-static bool is_of_another_version(int fd, const struct message_publisher_added *added)
-{
-        return segment_check(fd, added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
-               segment_look_at_layout(fd, LAYOUT_MAGIC_SEGMENT) == -EPROTO;
 }
 
 /* The last descriptor, if the broker passes one; -1. */
@@ -161,31 +154,37 @@ static int take_pidfd(struct packet *packet)
                        : -1;
 }
 
-static bool attach(struct shmd_subscriber *subscriber, const struct message_publisher_added *added,
-                   struct packet *packet)
+enum attached { ATTACHED, ATTACH_AGAIN, ATTACH_NEVER };
+
+/* ATTACH_AGAIN: not enough memory or descriptors; ATTACH_NEVER: to ask for it again is of no use.
+ */
+static enum attached attach(struct shmd_subscriber *subscriber,
+                            const struct message_publisher_added *added, struct packet *packet)
 {
         struct shmd *bus = subscriber->bus;
         struct attachment *attachment = calloc(1, sizeof(*attachment));
         uint32_t tag = (uint32_t)added->peer.id;
-        bool done;
+        bool done, is_other = false;
 
         if (!attachment)
-                return false;
+                return ATTACH_AGAIN;
         memcpy(&attachment->peer, &added->peer, sizeof(attachment->peer));
         attachment->memory = SEGMENT_NONE;
         attachment->holds = added->holds;
-        attachment->board = use_board(bus, added->board, packet->fds[1]);
+        done = segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
+               segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0;
+        is_other = done && !is_segment_of(&attachment->memory, added->peer.id);
+        if (done && !is_other)
+                attachment->board = use_board(bus, added->board, packet->fds[1]);
         done = attachment->board &&
                connection_events_new(&attachment->come, &attachment->gone, subscriber,
                                      subscriber->on_publisher, subscriber->user) &&
-               segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
-               segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0 &&
                (!(added->flags & PUBLISHER_CHANNEL) ||
                 ear_listen(bus, added->channel, packet_take_fd(packet, 2)) == 0) &&
                add_attachment(subscriber, attachment);
         if (!done) {
                 free_attachment(bus, attachment);
-                return false;
+                return is_other ? ATTACH_NEVER : ATTACH_AGAIN;
         }
         attachment->inode = segment_inode(packet->fds[0]);
         attachment->process =
@@ -195,11 +194,7 @@ static bool attach(struct shmd_subscriber *subscriber, const struct message_publ
                                  added->start, subscriber->history);
         if (subscriber->min_size <= added->geometry.payload_max)
                 ring_reader_bound(&attachment->ring, subscriber->min_size);
-        /* Asking again would not help, and would never end: it is there, and nothing comes of it.
-         */
-        if (!is_segment_of(&attachment->memory, added->peer.id))
-                ring_reader_stop(&attachment->ring);
-        return true;
+        return ATTACHED;
 }
 
 /* A broker introduces one who is known from another's time: this connection says at the new board
@@ -256,19 +251,18 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
         struct shmd_subscriber *subscriber = find_subscriber(bus, added->subscription);
         struct attachment *attachment;
         uint64_t id = added->peer.id;
+        enum attached result = ATTACH_AGAIN;
         bool is_known;
 
         if (!subscriber) /* closed meanwhile */
                 return;
         attachment = find_attachment(subscriber, id);
         is_known = attachment && !attachment->is_gone;
-        if (!attachment && !packet->fds_truncated && is_of_another_version(packet->fds[0], added)) {
-                forget_refusal(subscriber, id);
-                note_refusal(subscriber, id);
-                return;
-        }
-        if (packet->fds_truncated || (attachment ? !move(subscriber, attachment, added, packet)
-                                                 : !attach(subscriber, added, packet))) {
+        if (!packet->fds_truncated && !attachment)
+                result = attach(subscriber, added, packet);
+        else if (!packet->fds_truncated && move(subscriber, attachment, added, packet))
+                result = ATTACHED;
+        if (result == ATTACH_AGAIN) {
                 connection_miss(bus, &(struct missing){.which = REINTRODUCE_PUBLISHER,
                                                        .publisher = id,
                                                        .subscription = subscriber->id});
@@ -276,6 +270,10 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
         }
         connection_found(bus, REINTRODUCE_PUBLISHER, id, subscriber->id);
         forget_refusal(subscriber, id);
+        if (result == ATTACH_NEVER) {
+                note_refusal(subscriber, id);
+                return;
+        }
         /* It does not know of an arming that came before it. */
         bus->must_look = true;
         attachment = find_attachment(subscriber, id);
@@ -285,8 +283,7 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
         if (attachment->is_gone) { /* it was gone for this broker only */
                 attachment->is_gone = false;
                 subscriber->n_gone--;
-                if (is_segment_of(&attachment->memory, id))
-                        ring_reader_go_on(&attachment->ring);
+                ring_reader_go_on(&attachment->ring);
         }
         connection_events_new(&attachment->come, &attachment->gone, subscriber,
                               subscriber->on_publisher,

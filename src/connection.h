@@ -556,9 +556,11 @@ void abandoned_end(struct shmd *bus);
 /* Descriptors that one introduction needs until it is digested. */
 #define FDS_IN_PASSING (PROTOCOL_FDS_MAX + 1)
 
-/* Keeps descriptors free for introductions to `n` seats. 0 or -EMFILE, with a text; then it keeps
- * as many as before. */
+/* From now on descriptors are kept free for introductions to `n` seats; reserve_refill() takes
+ * them, so that it can be done while the broker answers. 0; -ENOMEM, with a text. */
 int reserve_grow(struct shmd *bus, uint32_t n);
+/* Whether there are as many as there should be. 0; -EMFILE, with a text: reserve_shrink(). */
+int reserve_check(struct shmd *bus);
 /* No more than that are needed from now on; 0: none. */
 void reserve_shrink(struct shmd *bus, uint32_t n);
 /* Lets go of `n` of them for a moment; takes back as many as can be had. */

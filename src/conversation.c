@@ -279,6 +279,23 @@ static int take_message(struct shmd *bus, struct packet *packet)
         }
 }
 
+/* One packet, as socket_receive(). Taken away only when its descriptors are here: the reserve makes
+ * room where there was none. */
+static int receive_packet(struct shmd *bus)
+{
+        int code = socket_peek(bus->socket, bus->packet);
+
+        if (code <= 0)
+                return code;
+        if (!bus->packet->fds_truncated) {
+                socket_drop(bus->socket);
+                return code;
+        }
+        packet_close(bus->packet);
+        reserve_release(bus, FDS_IN_PASSING);
+        return socket_receive(bus->socket, bus->packet);
+}
+
 /* Receives one message and checks it. 1; 0: nothing there; -ENOTCONN. */
 int connection_receive(struct shmd *bus)
 {
@@ -287,16 +304,13 @@ int connection_receive(struct shmd *bus)
 
         if (!bus->is_connected)
                 return error_set(-ENOTCONN, "the broker is gone");
-        reserve_release(bus, bus->n_reserve ? FDS_IN_PASSING : 0);
-        code = socket_receive(bus->socket, packet);
-        if (code == -EAGAIN) {
-                reserve_refill(bus);
+        code = receive_packet(bus);
+        if (code == -EAGAIN)
                 return 0;
-        }
         /* ECONNRESET may come before messages that are still queued: the broker closed with ours
          * unread. Another read gets them. */
         if (code == -ECONNRESET)
-                code = socket_receive(bus->socket, packet);
+                code = receive_packet(bus);
         if (code <= 0)
                 return connection_lose(bus, code < 0 ? strerrordesc_np(-code)
                                                      : "it closed the connection");
@@ -482,6 +496,10 @@ static int ask(struct shmd *bus, struct message *message, const int *fds, unsign
         code = connection_send(bus, message, fds, n_fds, deadline);
         if (code < 0)
                 return code;
+        /* While the broker is at it. */
+        reserve_refill(bus);
+        acknowledge(bus);
+        code = connection_await(bus, POLLIN, deadline);
         while (code == 0) {
                 code = connection_receive(bus);
                 if (code == 0) {

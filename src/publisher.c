@@ -207,6 +207,13 @@ static int advertise(struct shmd_publisher *publisher, struct message_advertise 
         list_append(&bus->publishers, &publisher->link);
         code = connection_request(bus, &message->header, &publisher->memory.fd, 1, NULL, NULL);
         publisher->opening.is_open = publisher->opening.is_told = code == 0;
+        if (code < 0)
+                return code;
+        code = reserve_check(bus);
+        if (code < 0) {
+                error_prefix(code, "service %s", publisher->service);
+                connection_leave(bus, &publisher->opening, MESSAGE_UNADVERTISE, publisher->id);
+        }
         return code;
 }
 

@@ -44,7 +44,6 @@ void reserve_shrink(struct shmd *bus, uint32_t n)
 
 int reserve_grow(struct shmd *bus, uint32_t n)
 {
-        uint32_t before = bus->reserve_target, n_free;
         int *grown;
 
         n += FDS_IN_PASSING;
@@ -55,17 +54,18 @@ int reserve_grow(struct shmd *bus, uint32_t n)
                 return error_system(-ENOMEM, "descriptors for %u subscribers", n);
         bus->reserve = grown;
         bus->reserve_target = n;
+        return 0;
+}
+
+int reserve_check(struct shmd *bus)
+{
         reserve_refill(bus);
-        n_free = bus->n_reserve;
-        if (n_free >= n)
+        if (bus->n_reserve >= bus->reserve_target)
                 return 0;
-        bus->reserve_target = before;
-        if (n_free > before)
-                reserve_release(bus, n_free - before);
         return error_set(-EMFILE,
                          "%u descriptors are needed for subscribers that may come, %u are free: "
                          "raise the limit (ulimit -n) or lower max_subscribers",
-                         n, n_free);
+                         bus->reserve_target, bus->n_reserve);
 }
 
 void reserve_renew(struct shmd *bus)
