@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* comeback.c - looks at connections, and restarts brokers. */
+/* comeback.c - looks at connections, restarts brokers, and takes membarrier(2) from a process. */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
 #include "comeback.h"
 
 struct shmd_connection_state state_of(struct shmd *bus)
@@ -51,4 +58,19 @@ void restart_broker(void)
 void until_settled(struct shmd *one, struct shmd *other)
 {
         until(state_of(one).connected && (!other || state_of(other).connected));
+}
+
+void forbid_membarrier(void)
+{
+        struct sock_filter filter[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = {.len = N_ELEMENTS(filter), .filter = filter};
+
+        must_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+                print_message("no filters here: with membarrier\n");
 }

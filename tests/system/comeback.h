@@ -22,4 +22,8 @@ void restart_broker(void);
 /* Waits until both (the second may be NULL) are taken over. */
 void until_settled(struct shmd *one, struct shmd *other);
 
+/* In a role: membarrier(2) is refused from here on, to what is connected afterwards; where the
+ * kernel has no filters it isn't, and that is said. */
+void forbid_membarrier(void);
+
 #endif

@@ -5,13 +5,8 @@
  * version.
  */
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "comeback.h"
@@ -101,21 +96,6 @@ static void subscriber_that_was_dropped_finds_its_seat(void **state)
 }
 
 /* ---- both orders ------------------------------------------------------------------------- */
-
-static void forbid_membarrier(void)
-{
-        struct sock_filter filter[] = {
-                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        };
-        struct sock_fprog program = {.len = N_ELEMENTS(filter), .filter = filter};
-
-        must_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
-                print_message("no filters here: with membarrier\n");
-}
 
 static volatile uint64_t *n_returns; /* of the sleeper; shared */
 

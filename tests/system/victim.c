@@ -139,18 +139,7 @@ void victim_publish(struct shmd_publisher *publisher, void *loan)
 
 uint32_t n_publishers(struct shmd_subscriber *subscriber)
 {
-        struct shmd_subscriber_state status;
-
-        must_equal(shmd_subscriber_status(subscriber, &status), 0);
-        return status.publishers;
-}
-
-uint32_t n_subscribers(struct shmd_publisher *publisher)
-{
-        struct shmd_publisher_state status;
-
-        must_equal(shmd_publisher_status(publisher, &status), 0);
-        return status.subscribers;
+        return status_of(subscriber).publishers;
 }
 
 static void count_listing(void *user, const struct shmd_listing *listing)
@@ -159,6 +148,10 @@ static void count_listing(void *user, const struct shmd_listing *listing)
 
         census->n_publishers += listing->what == SHMD_LISTED_PUBLISHER;
         census->n_subscribers += listing->what == SHMD_LISTED_SUBSCRIBER;
+        if (listing->what == SHMD_LISTED_PUBLISHER)
+                census->n_read += listing->subscribers;
+        if (listing->what == SHMD_LISTED_SUBSCRIBER)
+                census->n_reading += listing->publishers;
 }
 
 struct census take_census(struct shmd *bus)

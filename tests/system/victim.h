@@ -10,6 +10,7 @@
 #ifndef SHMD_TESTS_VICTIM_H
 #define SHMD_TESTS_VICTIM_H
 
+#include "comeback.h"
 #include "death-point.h"
 #include "harness.h"
 #include "stamped.h"
@@ -54,11 +55,12 @@ void *victim_loan(struct shmd_publisher *publisher);
 /* ---- what is still there ----------------------------------------------------------------- */
 
 uint32_t n_publishers(struct shmd_subscriber *subscriber);
-uint32_t n_subscribers(struct shmd_publisher *publisher);
 
-/* Publishers and subscribers of all services, by the broker's word. */
+/* Publishers and subscribers of all services, by the broker's word; and the pairs of them, as each
+ * side counts them. */
 struct census {
         unsigned n_publishers, n_subscribers;
+        unsigned n_read, n_reading;
 };
 struct census take_census(struct shmd *bus);
 
