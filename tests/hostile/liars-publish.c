@@ -10,9 +10,10 @@
 
 #include "connection.h"
 #include "harness.h"
+#include "lies.h"
 #include "slot.h"
+#include "somebody.h"
 #include "stamped.h"
-#include "stranger.h"
 #include "util.h"
 
 #define SERVICE   "liars/publish"
@@ -29,7 +30,7 @@ struct scene {
         uint64_t n_lies;
 };
 static struct scene *scene;
-static bool are_strangers;
+static bool are_others;
 
 static bool is_over(void)
 {
@@ -118,8 +119,8 @@ static void publish_lies(void *argument)
         void *data;
 
         lies_begin(self);
-        if (are_strangers)
-                stranger_become();
+        if (are_others)
+                become_somebody();
         bus = broker_connect();
         publisher = advertise_anything(bus, self);
         say('r');
@@ -307,8 +308,9 @@ static void publisher_that_lies_harms_nobody_else(void **state)
         struct role *liars[N_LIARS], *readers[N_READERS], *honest;
         uint64_t begin = harness_now();
 
-        are_strangers = stranger_can_be();
-        stranger_let_in();
+        are_others = can_be_somebody();
+        if (are_others)
+                let_somebody_in(NULL);
         lies_seed();
         scene = shared_memory(sizeof(*scene));
         for (uintptr_t i = 0; i < N_READERS; i++) {

@@ -14,10 +14,11 @@
 
 #include "connection.h"
 #include "harness.h"
+#include "lies.h"
 #include "raw.h"
 #include "segment.h"
+#include "somebody.h"
 #include "stamped.h"
-#include "stranger.h"
 #include "type.h"
 #include "util.h"
 #include "wire.h"
@@ -36,7 +37,7 @@ struct scene {
         uint64_t n_lies;
 };
 static struct scene *scene;
-static bool are_strangers;
+static bool are_others;
 
 enum phase {
         PACED, /* each sample is taken before the next one comes */
@@ -138,7 +139,7 @@ static void lie(struct liar *liar)
                 break;
         case 3:
                 /* The user's own: beside honest ones of the same user, they would miss a ring. */
-                if (are_strangers)
+                if (are_others)
                         store_release(&board->counter, lies_for(board->counter, row, HOLDS_MAX));
                 break;
         default:
@@ -152,8 +153,8 @@ static void hold_lies(void *argument)
         static struct liar liar;
 
         lies_begin((unsigned)(uintptr_t)argument);
-        if (are_strangers)
-                stranger_become();
+        if (are_others)
+                become_somebody();
         join(&liar);
         say('r');
         /* Not before the publisher counts it: whose block is out of order then pins nothing. */
@@ -252,8 +253,9 @@ static void subscriber_that_lies_pins_its_budget_and_harms_nobody_else(void **st
         uint64_t begin = harness_now(), n = 0;
         struct shmd *bus;
 
-        are_strangers = stranger_can_be();
-        stranger_let_in();
+        are_others = can_be_somebody();
+        if (are_others)
+                let_somebody_in(NULL);
         lies_seed();
         lies_begin(N_LIARS);
         scene = shared_memory(sizeof(*scene));

@@ -18,8 +18,8 @@
 #include "raw.h"
 #include "ring-publish.h"
 #include "segment.h"
+#include "somebody.h"
 #include "stamped.h"
-#include "stranger.h"
 #include "util.h"
 #include "wire.h"
 
@@ -122,7 +122,7 @@ static void punch_a_hole(void *argument)
         struct bumped_board *board;
 
         if (argument)
-                stranger_become();
+                become_somebody();
         bus = broker_connect();
         subscribe(bus);
         /* A board is there as soon as somebody is introduced. */
@@ -141,7 +141,7 @@ static void join_and_be_woken(void *argument)
         struct shmd_sample sample;
 
         if (argument)
-                stranger_become();
+                become_somebody();
         bus = broker_connect_with(SHMD_SPIN_NEVER, NULL);
         subscriber = subscribe(bus);
         must(shmd_wait(bus, 0) >= 0);
@@ -157,22 +157,23 @@ static void join_and_be_woken(void *argument)
 static void hole_in_a_board_keeps_nobody_out(void **state)
 {
         static char yes;
-        void *stranger = stranger_can_be() ? &yes : NULL;
+        void *is_other = can_be_somebody() ? &yes : NULL;
         struct shmd *bus, *other;
         struct shmd_publisher *publisher, *late;
         struct shmd_publisher_state status;
         struct role *liar, *honest;
 
-        stranger_let_in();
+        if (is_other)
+                let_somebody_in(NULL);
         bus = broker_connect();
         other = broker_connect();
         publisher = advertise(bus);
-        liar = role_start("liar", punch_a_hole, stranger);
+        liar = role_start("liar", punch_a_hole, is_other);
         role_await(liar, 'h');
         late = advertise(other);
         until(shmd_publisher_status(late, &status) == 0 && status.subscribers == 1);
         publish_many(late);
-        honest = role_start("honest", join_and_be_woken, stranger);
+        honest = role_start("honest", join_and_be_woken, is_other);
         role_await(honest, 'r');
         until(process_is_asleep(honest->pid));
         publish_many(publisher);

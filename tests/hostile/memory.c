@@ -18,7 +18,7 @@
 #include "harness.h"
 #include "raw.h"
 #include "segment.h"
-#include "stranger.h"
+#include "somebody.h"
 #include "util.h"
 #include "wire.h"
 
@@ -126,7 +126,7 @@ static void attack_as_subscriber(void *argument)
 
         attacks_are_foreign = argument != NULL;
         if (attacks_are_foreign)
-                stranger_become();
+                become_somebody();
         fd = begin_session(&connection, pages);
         block = raw_block(connection);
         must_equal(pipe2(channel, O_CLOEXEC | O_NONBLOCK), 0);
@@ -167,7 +167,7 @@ static void attack_as_publisher(void *argument)
 
         attacks_are_foreign = argument != NULL;
         if (attacks_are_foreign)
-                stranger_become();
+                become_somebody();
         fd = begin_session(&connection, pages);
         raw_publisher_open(&publisher, IN);
         raw_send(fd, &publisher.message, sizeof(publisher.message), &publisher.fd, 1);
@@ -251,7 +251,7 @@ static void attack_with(void (*role)(void *argument), bool foreign)
         struct owner owner;
 
         if (foreign)
-                stranger_let_in();
+                let_somebody_in(NULL);
         owner_open(&owner);
         attacker = role_start("attacker", role, foreign ? &yes : NULL);
         role_await(attacker, 'd');
@@ -272,22 +272,22 @@ static void publisher_of_the_same_user_changes_nothing(void **state)
         attack_with(attack_as_publisher, false);
 }
 
-static void skip_without_a_stranger(void)
+static void skip_without_somebody(void)
 {
-        if (!stranger_can_be())
+        if (!can_be_somebody())
                 skip_because("only root can be two users");
 }
 
 static void subscriber_of_another_user_changes_nothing(void **state)
 {
-        skip_without_a_stranger();
+        skip_without_somebody();
         attack_with(attack_as_subscriber, true);
 }
 
 /* An arming board that is rewound would let others sleep: among the targets. */
 static void publisher_of_another_user_changes_nothing(void **state)
 {
-        skip_without_a_stranger();
+        skip_without_somebody();
         attack_with(attack_as_publisher, true);
 }
 

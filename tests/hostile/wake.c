@@ -9,25 +9,21 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "connection.h"
 #include "faults.h"
 #include "harness.h"
+#include "somebody.h"
 #include "stamped.h"
 #include "wake-tricks.h"
 
-#define SERVICE  "hostile/wake"
-#define SOMEBODY 54321
-#define N_PINGS  50
+#define SERVICE "hostile/wake"
+#define N_PINGS 50
 
 /* What the processes tell each other. */
 static struct scene {
@@ -47,40 +43,12 @@ static struct faults *brokers;
 
 /* ---- users --------------------------------------------------------------------------------- */
 
-static bool can_be_somebody(void)
-{
-        pid_t pid;
-
-        if (geteuid() != 0)
-                return false;
-        pid = child_fork();
-        if (pid == 0)
-                _exit(setgid(SOMEBODY) < 0 || setuid(SOMEBODY) < 0);
-        return child_finish(pid) == 0;
-}
-
-static void become_somebody(void)
-{
-        setgroups(0, NULL);
-        must_equal(setgid(SOMEBODY), 0);
-        must_equal(setuid(SOMEBODY), 0);
-        /* Which forgets these. */
-        prctl(PR_SET_DUMPABLE, 1);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-}
-
 /* A broker for both, on a kernel like that. */
-static void let_somebody_in(uint32_t lacking)
+static void let_both_in(uint32_t lacking)
 {
-        char path[80], number[16];
-
         broker_terminate(SIGTERM);
-        snprintf(path, sizeof(path), "%s/shmd", broker.directory);
-        must_equal(chmod(broker.directory, 0711), 0);
-        must_equal(chmod(path, 0711), 0);
-        snprintf(number, sizeof(number), "%d", SOMEBODY);
         brokers->lacking = lacking;
-        broker_spawn((const char *const[]){"--allow-uid", number, NULL});
+        let_somebody_in(NULL);
 }
 
 /* ---- the processes -------------------------------------------------------------------------- */
@@ -295,7 +263,7 @@ static void as_other_user(uint32_t lacking)
 {
         if (!can_be_somebody())
                 skip_because("only root can be two users");
-        let_somebody_in(lacking);
+        let_both_in(lacking);
         scene = shared_memory(sizeof(*scene));
         scene->is_other = true;
         scene->lacking = lacking;
@@ -347,7 +315,7 @@ static void descriptors_stop_nobody_who_has_lost_the_broker(void **state)
 
         if (!can_be_somebody())
                 skip_because("only root can be two users");
-        let_somebody_in(LACKS_PASSRIGHTS);
+        let_both_in(LACKS_PASSRIGHTS);
         scene = shared_memory(sizeof(*scene));
         scene->is_other = true;
         scene->lacking = LACKS_PASSRIGHTS;
@@ -468,7 +436,7 @@ static void junk_of_others_costs_a_bounded_drain(void **state)
 {
         if (!can_be_somebody())
                 skip_because("only root can be two users");
-        let_somebody_in(0);
+        let_both_in(0);
         scene = shared_memory(sizeof(*scene));
         scene->is_other = true;
         one_turn_takes_at_most(UINT64_C(4) * PROTOCOL_MESSAGE_MAX);

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -23,8 +22,7 @@
 #include "attempts.h"
 #include "confine.h"
 #include "harness.h"
-
-#define SOMEBODY 54321
+#include "somebody.h"
 
 static char output[16384];
 
@@ -113,15 +111,6 @@ struct inside {
         pid_t pid;
         bool serves_others;
 };
-
-static void become_somebody(void)
-{
-        setgroups(0, NULL);
-        must_equal(setgid(SOMEBODY), 0);
-        must_equal(setuid(SOMEBODY), 0);
-        prctl(PR_SET_DUMPABLE, 1);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-}
 
 static void be_confined(void *argument)
 {

@@ -1,60 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stranger.c - another user, and lies. */
-#include <grp.h>
-#include <signal.h>
-#include <stdio.h>
+/* lies.c - numbers from a seed, and what is made of them. */
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "harness.h"
-#include "stranger.h"
+#include "lies.h"
 
 #define SECONDS      6
 #define LONG_SECONDS 120
 
 static uint64_t seed, state;
-
-/* ---- who --------------------------------------------------------------------------------- */
-
-bool stranger_can_be(void)
-{
-        pid_t pid;
-
-        if (geteuid() != 0)
-                return false;
-        pid = child_fork();
-        if (pid == 0)
-                _exit(setgid(STRANGER) < 0 || setuid(STRANGER) < 0);
-        return child_finish(pid) == 0;
-}
-
-void stranger_become(void)
-{
-        must_equal(setgroups(0, NULL), 0);
-        must_equal(setgid(STRANGER), 0);
-        must_equal(setuid(STRANGER), 0);
-        /* Which forgets these. */
-        prctl(PR_SET_DUMPABLE, 1);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-}
-
-void stranger_let_in(void)
-{
-        char path[80], number[16];
-
-        if (!stranger_can_be())
-                return;
-        snprintf(number, sizeof(number), "%d", STRANGER);
-        snprintf(path, sizeof(path), "%s/shmd", broker.directory);
-        broker_terminate(SIGTERM);
-        must_equal(chmod(broker.directory, 0711), 0);
-        must_equal(chmod(path, 0711), 0);
-        broker_spawn((const char *const[]){"--allow-uid", number, NULL});
-}
-
-/* ---- what they say ----------------------------------------------------------------------- */
 
 void lies_seed(void)
 {

@@ -1,25 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * stranger.h - processes of another user than the test's, where the test is root and can make them;
- * and numbers to lie with, which follow from a seed.
- */
-#ifndef SHMD_TESTS_STRANGER_H
-#define SHMD_TESTS_STRANGER_H
+/* lies.h - numbers to lie with, which follow from a seed. */
+#ifndef SHMD_TESTS_LIES_H
+#define SHMD_TESTS_LIES_H
 
 #include <stdbool.h>
 #include <stdint.h>
-
-/* Somebody who owns nothing. Not 65534, which in a container may stand for everybody unknown. */
-#define STRANGER 54321
-
-/* Whether this process is root and can be the stranger. */
-bool stranger_can_be(void);
-
-/* From here on this process is the stranger's. */
-void stranger_become(void);
-
-/* A fresh broker, which lets the stranger in; nothing if there can be none. */
-void stranger_let_in(void);
 
 /* The seed is $SHMD_SEED, else taken from the clock; it is printed. To be called in the test,
  * before roles are started; each of them begins where `role` says. */
