@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -107,6 +108,15 @@ static bool is_named_pipe(int fd)
         return readlink(path, target, sizeof(target)) > 0 && target[0] == '/';
 }
 
+/* What keeps it from being opened is the mode that its maker, of this process's user, has given it.
+ */
+static bool is_closed_by_its_maker(int fd)
+{
+        struct stat status;
+
+        return errno == EACCES && fstat(fd, &status) == 0 && status.st_uid == geteuid();
+}
+
 int channel_open(int fd, bool is_socket)
 {
         char path[32];
@@ -125,6 +135,8 @@ int channel_open(int fd, bool is_socket)
          */
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         opened = fd_above_standard(open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+        if (opened < 0 && is_closed_by_its_maker(fd))
+                opened = CHANNEL_REFUSED;
         fd_close(&fd);
         return opened;
 }

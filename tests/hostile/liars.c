@@ -216,6 +216,45 @@ static void named_pipe_keeps_nobody_waiting(void **state)
         shmd_close(bus);
 }
 
+static void publish_to_a_pipe_without_a_mode(void *argument)
+{
+        struct message_subscribe message;
+        struct shmd_publisher *publisher;
+        struct shmd *bus;
+        uint64_t connection;
+        int session, block, ends[2];
+
+        if (argument)
+                become_somebody();
+        bus = broker_connect();
+        publisher = advertise(bus);
+        session = raw_session(&connection);
+        block = raw_block(connection);
+        must_equal(pipe2(ends, O_CLOEXEC), 0);
+        must_equal(fchmod(ends[1], 0), 0);
+        raw_fill_subscribe(&message, SERVICE);
+        must_equal(raw_request(session, &message, (int[]){block, ends[1]}, 2, NULL), 0);
+        publish_many(publisher);
+        must(list_empty(&bus->missing));
+        close(session);
+        close(block);
+        close(ends[0]);
+        close(ends[1]);
+        shmd_close(bus);
+}
+
+/* Nor one that its maker has closed to all but root. */
+static void pipe_without_a_mode_keeps_nobody_waiting(void **state)
+{
+        static char yes;
+        bool is_other = can_be_somebody();
+
+        if (is_other)
+                let_somebody_in(NULL);
+        role_finish(
+                role_start("publisher", publish_to_a_pipe_without_a_mode, is_other ? &yes : NULL));
+}
+
 /* ---- a publisher by hand ------------------------------------------------------------------- */
 
 /* What it publishes is right, until it isn't; by this process, with whatever it has passed. */
@@ -428,6 +467,7 @@ int main(int argc, char **argv)
                 system_test(segment_that_nobody_can_map_is_refused),
                 system_test(hole_in_a_board_keeps_nobody_out),
                 system_test(named_pipe_keeps_nobody_waiting),
+                system_test(pipe_without_a_mode_keeps_nobody_waiting),
                 system_test(segment_that_is_none_is_refused),
                 system_test(publisher_that_has_gone_is_not_read_for_ever),
                 system_test(publisher_that_has_gone_ends_for_who_holds_a_sample),
