@@ -154,37 +154,40 @@ static int take_pidfd(struct packet *packet)
                        : -1;
 }
 
-enum attached { ATTACHED, ATTACH_AGAIN, ATTACH_NEVER };
+enum attached {
+        ATTACHED,
+        ATTACH_AGAIN, /* not enough memory or descriptors: it is asked for again */
+        ATTACH_NEVER, /* to ask again would not help, and would never end */
+};
 
-/* ATTACH_AGAIN: not enough memory or descriptors; ATTACH_NEVER: to ask for it again is of no use.
- */
 static enum attached attach(struct shmd_subscriber *subscriber,
                             const struct message_publisher_added *added, struct packet *packet)
 {
         struct shmd *bus = subscriber->bus;
         struct attachment *attachment = calloc(1, sizeof(*attachment));
         uint32_t tag = (uint32_t)added->peer.id;
-        bool done, is_other = false;
+        bool is_mapped;
 
         if (!attachment)
                 return ATTACH_AGAIN;
         memcpy(&attachment->peer, &added->peer, sizeof(attachment->peer));
         attachment->memory = SEGMENT_NONE;
         attachment->holds = added->holds;
-        done = segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
-               segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0;
-        is_other = done && !is_segment_of(&attachment->memory, added->peer.id);
-        if (done && !is_other)
-                attachment->board = use_board(bus, added->board, packet->fds[1]);
-        done = attachment->board &&
-               connection_events_new(&attachment->come, &attachment->gone, subscriber,
-                                     subscriber->on_publisher, subscriber->user) &&
-               (!(added->flags & PUBLISHER_CHANNEL) ||
-                ear_listen(bus, added->channel, packet_take_fd(packet, 2)) == 0) &&
-               add_attachment(subscriber, attachment);
-        if (!done) {
+        is_mapped = segment_check(packet->fds[0], added->geometry.size, SEGMENT_ANY_OWNER) == 0 &&
+                    segment_map(&attachment->memory, packet->fds[0], added->geometry.size) == 0;
+        if (is_mapped && !is_segment_of(&attachment->memory, added->peer.id)) {
                 free_attachment(bus, attachment);
-                return is_other ? ATTACH_NEVER : ATTACH_AGAIN;
+                return ATTACH_NEVER;
+        }
+        attachment->board = use_board(bus, added->board, packet->fds[1]);
+        if (!is_mapped || !attachment->board ||
+            !connection_events_new(&attachment->come, &attachment->gone, subscriber,
+                                   subscriber->on_publisher, subscriber->user) ||
+            ((added->flags & PUBLISHER_CHANNEL) &&
+             ear_listen(bus, added->channel, packet_take_fd(packet, 2)) < 0) ||
+            !add_attachment(subscriber, attachment)) {
+                free_attachment(bus, attachment);
+                return ATTACH_AGAIN;
         }
         attachment->inode = segment_inode(packet->fds[0]);
         attachment->process =
@@ -198,30 +201,29 @@ static enum attached attach(struct shmd_subscriber *subscriber,
 }
 
 /* A broker introduces one who is known from another's time: this connection says at the new board
- * that it goes to sleep. What was read of it stays read. False: not enough memory or descriptors.
- */
-static bool move(struct shmd_subscriber *subscriber, struct attachment *attachment,
-                 const struct message_publisher_added *added, struct packet *packet)
+ * that it goes to sleep. What was read of it stays read. */
+static enum attached move(struct shmd_subscriber *subscriber, struct attachment *attachment,
+                          const struct message_publisher_added *added, struct packet *packet)
 {
         struct shmd *bus = subscriber->bus;
         struct bumped_board *board;
 
         /* Another's memory with its id: whoever that is, it isn't read. */
         if (segment_inode(packet->fds[0]) != attachment->inode)
-                return true;
+                return ATTACH_NEVER;
         if ((added->flags & PUBLISHER_CHANNEL) &&
             ear_listen(bus, added->channel, packet_take_fd(packet, 2)) < 0)
-                return false;
+                return ATTACH_AGAIN;
         board = use_board(bus, added->board, packet->fds[1]);
         if (!board)
-                return false;
+                return ATTACH_AGAIN;
         drop_board(bus, attachment->board);
         attachment->board = board;
         orphan_attachment_named(bus, attachment);
         if (!attachment->process) /* a broker of version 1 had introduced it */
                 attachment->process =
                         process_use(bus, added->connection, added->peer.pid, take_pidfd(packet));
-        return true;
+        return ATTACHED;
 }
 
 static void forget_refusal(struct shmd_subscriber *subscriber, uint64_t publisher)
@@ -251,17 +253,19 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
         struct shmd_subscriber *subscriber = find_subscriber(bus, added->subscription);
         struct attachment *attachment;
         uint64_t id = added->peer.id;
-        enum attached result = ATTACH_AGAIN;
+        enum attached result;
         bool is_known;
 
         if (!subscriber) /* closed meanwhile */
                 return;
         attachment = find_attachment(subscriber, id);
         is_known = attachment && !attachment->is_gone;
-        if (!packet->fds_truncated && !attachment)
+        if (packet->fds_truncated)
+                result = ATTACH_AGAIN;
+        else if (attachment)
+                result = move(subscriber, attachment, added, packet);
+        else
                 result = attach(subscriber, added, packet);
-        else if (!packet->fds_truncated && move(subscriber, attachment, added, packet))
-                result = ATTACHED;
         if (result == ATTACH_AGAIN) {
                 connection_miss(bus, &(struct missing){.which = REINTRODUCE_PUBLISHER,
                                                        .publisher = id,
@@ -271,15 +275,15 @@ void subscriber_added(struct shmd *bus, const struct message_publisher_added *ad
         connection_found(bus, REINTRODUCE_PUBLISHER, id, subscriber->id);
         forget_refusal(subscriber, id);
         if (result == ATTACH_NEVER) {
-                note_refusal(subscriber, id);
+                if (!is_known)
+                        note_refusal(subscriber, id);
                 return;
         }
         /* It does not know of an arming that came before it. */
         bus->must_look = true;
-        attachment = find_attachment(subscriber, id);
-        orphan_attachment_named(bus, attachment);
         if (is_known)
                 return;
+        attachment = find_attachment(subscriber, id);
         if (attachment->is_gone) { /* it was gone for this broker only */
                 attachment->is_gone = false;
                 subscriber->n_gone--;

@@ -175,7 +175,7 @@ static inline bool ring_reader_is_over(const struct ring_reader *reader)
 /* Finds nothing from now on, whatever the memory says. */
 void ring_reader_stop(struct ring_reader *reader);
 
-/* The writer was not gone, or was stopped without need: goes on where it was. */
+/* The writer was not gone: goes on where it was, stopped or not. */
 void ring_reader_go_on(struct ring_reader *reader);
 
 /* The newest message that is committed, as far as can be seen; 0: none. */

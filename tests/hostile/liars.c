@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -353,6 +354,28 @@ static void segment_that_is_none_is_refused(void **state)
         shmd_close(other);
 }
 
+/* Also if it was asked for once more, since there was no descriptor for it at first. */
+static void segment_that_is_none_is_not_asked_for_for_ever(void **state)
+{
+        struct shmd *bus = broker_connect();
+        struct shmd_subscriber *subscriber = subscribe(bus);
+        struct shmd_subscriber_state status;
+        struct rlimit limit, low;
+        struct liar liar;
+
+        liar_open(&liar);
+        ((struct segment_header *)liar.raw.memory)->identity.magic ^= 1;
+        must_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        low = (struct rlimit){.rlim_cur = 3, .rlim_max = limit.rlim_max};
+        must_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+        until(shmd_subscriber_status(subscriber, &status) == 0 && waiting_has_to_look(bus));
+        must_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        until(shmd_subscriber_status(subscriber, &status) == 0 && status.refused == 1);
+        must(!waiting_has_to_look(bus));
+        liar_close(&liar);
+        shmd_close(bus);
+}
+
 /* ---- one who has gone, and goes on ---------------------------------------------------------- */
 
 static void await_parting(struct shmd_subscriber *subscriber)
@@ -469,6 +492,7 @@ int main(int argc, char **argv)
                 system_test(named_pipe_keeps_nobody_waiting),
                 system_test(pipe_without_a_mode_keeps_nobody_waiting),
                 system_test(segment_that_is_none_is_refused),
+                system_test(segment_that_is_none_is_not_asked_for_for_ever),
                 system_test(publisher_that_has_gone_is_not_read_for_ever),
                 system_test(publisher_that_has_gone_ends_for_who_holds_a_sample),
                 system_test(size_of_a_sample_is_within_the_contract),

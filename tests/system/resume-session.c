@@ -227,6 +227,53 @@ static void introduction_without_membarrier_counts_when_the_broker_is_dead(void 
         shmd_close(bus);
 }
 
+static void publish_and_wait(void *argument)
+{
+        struct shmd *bus = broker_connect();
+
+        (void)argument;
+        stamped_publish(stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0}), 1);
+        say('r');
+        hear('x');
+}
+
+/* A broker that doesn't compare them introduces memory by the id of a publisher that is known from
+ * another's time: nobody has vouched for that one, so it is still the kernel that is asked. */
+static void publisher_whose_id_another_has_still_ends_with_its_process(void **state)
+{
+        struct message_publisher_added added = {.geometry.size = 0};
+        struct role *role = role_start("publisher", publish_and_wait, NULL);
+        struct shmd *bus = broker_connect();
+        struct shmd_subscriber *subscriber;
+        struct shmd_sample held;
+        struct raw_publisher impostor;
+        struct packet packet = {.n_fds = 2};
+
+        role_await(role, 'r');
+        subscriber =
+                stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){.history = 1});
+        must_equal(shmd_take(subscriber, &held), 1);
+        must_equal(status_of(subscriber).publishers, 1);
+        broker_kill();
+        until(!state_of(bus).connected);
+        raw_publisher_open(&impostor, SERVICE);
+        added.subscription = subscriber->id;
+        added.peer = (struct message_peer){.id = subscriber->attachments[0]->peer.id};
+        packet.fds[0] = packet.fds[1] = impostor.fd;
+        subscriber_added(bus, &added, &packet);
+        must_equal(status_of(subscriber).publishers, 1);
+        must_equal(status_of(subscriber).refused, 0);
+        role_kill(role);
+        until(status_of(subscriber).publishers == 0);
+        /* Nor does it bring back who has gone, of whom a sample is held. */
+        subscriber_added(bus, &added, &packet);
+        must_equal(status_of(subscriber).publishers, 0);
+        must(stamped_is_whole(held.data));
+        raw_publisher_close(&impostor);
+        broker_spawn(NULL);
+        shmd_close(bus);
+}
+
 /* ---- by the rules and against them ------------------------------------------------------- */
 
 /* Of peers whose process is this one. */
@@ -357,6 +404,7 @@ int main(int argc, char **argv)
                 system_test(sleeper_is_woken_in_whatever_order_both_come_back),
                 system_test(sleeper_without_membarrier_is_woken_too),
                 system_test(introduction_without_membarrier_counts_when_the_broker_is_dead),
+                system_test(publisher_whose_id_another_has_still_ends_with_its_process),
                 system_test(list_of_peers_has_a_limit),
                 system_test(who_does_not_say_that_it_resumes_may_not),
                 system_test(publisher_that_lists_more_than_it_has_seats_hurts_nobody),
