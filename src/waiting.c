@@ -392,7 +392,8 @@ int shmd_prepare(struct shmd *bus)
                 code = check_private(bus, "shmd_prepare");
         if (code < 0)
                 return code;
-        if (bus->needs_turn) {
+        /* What a turn begins to watch, the descriptor tells of only after another. */
+        while (bus->needs_turn) {
                 turn_loop(bus);
                 if (bus->is_rung)
                         waiting_disarm(bus);

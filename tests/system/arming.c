@@ -6,7 +6,10 @@
  * Each sample says when it was published. A subscriber that takes one which is older than
  * TOO_OLD_NS has not been woken for it, but has found it when its wait was over.
  */
+#include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "connection.h"
@@ -338,6 +341,46 @@ static void sleeper_is_woken_by_publishers_that_it_does_not_know_yet(void **stat
         shmd_close(bus);
 }
 
+/* ---- a channel that comes late -------------------------------------------------------------- */
+
+static int late_channel; /* the reading end */
+
+static void listen_late(uv_poll_t *handle, int status, int events)
+{
+        struct watcher *watcher = handle->data;
+
+        (void)status;
+        (void)events;
+        must_equal(ear_listen(watcher->bus, 12345, late_channel), 0);
+        watching_close(&watcher);
+}
+
+/* As it is when a publisher of another user comes back after its reader: nothing is told of that,
+ * and the loop turns just then. */
+static void channel_that_comes_while_the_loop_turns_is_heard(void **state)
+{
+        struct shmd *bus = broker_connect();
+        struct shmd_subscriber *subscriber;
+        struct pollfd entry = {.events = POLLIN};
+        int channel[2], ready[2];
+
+        must_equal(shmd_subscribe(&subscriber, bus, SERVICE, &moment_type, NULL), 0);
+        must(shmd_prepare(bus) >= 0);
+        must_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, channel), 0);
+        must_equal(pipe2(ready, O_CLOEXEC), 0);
+        must_equal(write(ready[1], "", 1), 1);
+        late_channel = channel[0];
+        must(watching_open(bus, ready[0], UV_READABLE, listen_late, NULL));
+        must_equal(shmd_prepare(bus), 0);
+        must_equal(write(channel[1], "", 1), 1);
+        entry.fd = shmd_fd(bus);
+        must_equal(poll(&entry, 1, (int)(PATIENCE_NS / MS)), 1);
+        shmd_close(bus);
+        close(ready[0]);
+        close(ready[1]);
+        close(channel[1]);
+}
+
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
@@ -348,6 +391,7 @@ int main(int argc, char **argv)
                 system_test(sleeper_is_woken_by_a_publisher_that_has_stopped_to_fence),
                 system_test(first_sleep_of_a_subscriber_ends_too),
                 system_test(sleeper_is_woken_by_publishers_that_it_does_not_know_yet),
+                system_test(channel_that_comes_while_the_loop_turns_is_heard),
         };
 
         harness_init(argc, argv);
