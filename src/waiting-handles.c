@@ -120,13 +120,18 @@ void waiting_begin(struct shmd *bus)
  * to stop watching something would stop the parent too. */
 bool waiting_may_close(struct shmd *bus)
 {
+        int held[3], code;
+
         if (!connection_is_inherited(bus))
                 return true;
-        /* Without a descriptor for that, the loop stays as it is until the child ends. */
-        if (bus->owns_loop)
-                return uv_loop_fork(bus->loop) == 0;
         /* The caller's: when it turns in this process, it is its own; see leave_to_parent(). */
-        return bus->is_turning;
+        if (!bus->owns_loop)
+                return bus->is_turning;
+        standard_fds_hold(held);
+        code = uv_loop_fork(bus->loop);
+        standard_fds_release(held);
+        /* Without a descriptor for that, the loop stays as it is until the child ends. */
+        return code == 0;
 }
 
 void waiting_close(struct shmd *bus)

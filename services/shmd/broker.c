@@ -17,6 +17,7 @@
 
 #include "error.h"
 #include "server.h"
+#include "util.h"
 
 struct shmd_broker {
         struct server server;
@@ -94,12 +95,14 @@ static int read_options(struct shmd_broker_options *known,
 
 static int choose_loop(struct shmd_broker *broker, struct uv_loop_s *loop)
 {
-        int code;
+        int held[3], code;
 
         broker->server.loop = loop;
         if (loop)
                 return 0;
+        standard_fds_hold(held);
         code = uv_loop_init(&broker->own_loop);
+        standard_fds_release(held);
         if (code < 0)
                 return error_system(code, "making a loop");
         broker->has_own_loop = true;

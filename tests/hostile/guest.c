@@ -268,6 +268,25 @@ static void standard_descriptors_may_be_closed(void **state)
         role_finish(role_start("closed", live_without_standard_descriptors, NULL));
 }
 
+static void broker_inside_a_program_may_lack_them_too(void **state)
+{
+        char path[96];
+        struct shmd_broker_options options = {.size = sizeof(options), .socket = path};
+        struct shmd_broker *inside;
+        pid_t pid = child_fork();
+
+        if (pid == 0) {
+                snprintf(path, sizeof(path), "%s/inside", broker.directory);
+                for (int fd = 0; fd < 3; fd++)
+                        close(fd);
+                if (shmd_broker_open(&inside, &options) < 0)
+                        _exit(1);
+                shmd_broker_close(inside);
+                _exit(0);
+        }
+        must_equal(child_finish(pid), 0);
+}
+
 static bool is_served(void)
 {
         struct shmd_connect_options options = {.size = sizeof(options), .socket = broker.socket};
@@ -550,6 +569,7 @@ int main(int argc, char **argv)
                 system_test(descriptors_are_closed_on_exec),
                 system_test(process_is_left_as_it_was),
                 system_test(standard_descriptors_may_be_closed),
+                system_test(broker_inside_a_program_may_lack_them_too),
                 system_test(broker_without_standard_descriptors_keeps_sockets_clean),
                 system_test(descriptors_may_be_above_1024),
                 system_test(signals_may_be_blocked),

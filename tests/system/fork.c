@@ -296,6 +296,30 @@ static void child_reads_on_what_its_parent_holds(void **state)
         close_family(&family);
 }
 
+/* As daemons do: the child lets go of the standard descriptors, and of what it has inherited. */
+static void close_without_standard_descriptors(void *argument)
+{
+        struct shmd *bus = broker_connect();
+        pid_t pid;
+
+        (void)argument;
+        stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
+        pid = child_fork();
+        if (pid == 0) {
+                for (int fd = 0; fd < 3; fd++)
+                        close(fd);
+                shmd_close(bus);
+                _exit(0);
+        }
+        must_equal(child_finish(pid), 0);
+        shmd_close(bus);
+}
+
+static void child_without_standard_descriptors_can_close_what_is_its_parents(void **state)
+{
+        role_finish(role_start("daemon", close_without_standard_descriptors, NULL));
+}
+
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
@@ -304,6 +328,7 @@ int main(int argc, char **argv)
                 system_test(parent_sleeps_and_wakes_after_its_child_has_closed),
                 system_test(loop_in_a_child_reads_nothing_that_is_the_parents),
                 system_test(child_reads_on_what_its_parent_holds),
+                system_test(child_without_standard_descriptors_can_close_what_is_its_parents),
         };
 
         int failed;
