@@ -3,11 +3,12 @@
  * waiting.c - puts a connection to sleep and wakes it: by itself, in the user's uv_loop_t, or for
  * any other loop by a descriptor.
  *
- * Every connection has its libuv handles in one loop: one that watches the broker's socket, and a
- * uv_pipe_t ("ear") for each channel on which publishers ring. With the user's loop, a prepare
- * handle arms before the loop sleeps and a check handle runs the callbacks after it woke. With the
- * private loop, shmd_wait() sleeps on the loop's descriptor itself and drains its own pipe without
- * libuv's help: two system calls for a wake-up, an exact time-out, and signals are noticed.
+ * Every connection has its libuv handles in one loop: one that watches the broker's socket, and one
+ * for each channel on which publishers ring (an "ear": a uv_pipe_t for its own pipe, a uv_poll_t
+ * for a socket on which another user does). With the user's loop, a prepare handle arms before the
+ * loop sleeps and a check handle runs the callbacks after it woke. With the private loop,
+ * shmd_wait() sleeps on the loop's descriptor itself and drains its own pipe without libuv's help:
+ * two system calls for a wake-up, an exact time-out, and signals are noticed.
  *
  * Whatever loop: the order after waking is drain, disarm, look (doorbell.h). Once armed, the
  * connection stays so until a frame was drained; `must_look` says that a look is due all the same,

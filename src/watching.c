@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * watching.c - what a connection's loop looks at beside its wake channels: the broker's socket;
- * while there is no broker, the time and the directory in which the next one's socket will appear;
- * and the processes of peers for whom no broker vouches.
+ * watching.c - what a connection's loop looks at beside its own pipe: the broker's socket; while
+ * there is no broker, and a moment longer, the time and the directory in which the next one's
+ * socket will appear; the processes of peers for whom no broker vouches; and ears.c's sockets.
  *
  * Each is a watcher: a libuv handle whose memory ends with its close callback. The descriptor stays
  * the caller's, who closes it after the watcher.

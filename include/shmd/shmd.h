@@ -340,7 +340,7 @@ struct shmd_subscriber_state {
         uint32_t publishers; /**< attached now */
         uint32_t refused;    /**< publishers there now that are not read: all their seats are
                                   taken, they keep or grant less than was asked for, or their
-                                  memory has another version's layout */
+                                  memory is in no layout that this version reads */
         uint32_t held;       /**< samples held now */
         uint32_t reserved;
 };
