@@ -191,23 +191,12 @@ static int publisher_live(struct client *client)
         int result;
 
         prctl(PR_SET_TIMERSLACK, 1ul);
-        member_await(member);
-        result = client_open(client);
-        if (result < 0)
-                return result;
         result = shmd_advertise(&publisher, client->bus, SERVICE, &tick_type, &options);
         if (result < 0)
                 return client_failed(client, result);
         member_done(member);
         member_await(member);
-        result = publish_steadily(client, publisher);
-        if (result < 0)
-                return result;
-        member_done(member);
-        member_await(member);
-        shmd_close(client->bus);
-        member_done(member);
-        return 0;
+        return publish_steadily(client, publisher);
 }
 
 /* ---- a subscriber ------------------------------------------------------------------------ */
@@ -304,30 +293,30 @@ static int subscriber_live(struct client *client)
         struct shmd_subscriber *subscriber;
         int result;
 
-        member_await(member);
-        result = client_open(client);
-        if (result < 0)
-                return result;
         result = shmd_subscribe(&subscriber, client->bus, SERVICE, &tick_type, NULL);
         if (result < 0)
                 return client_failed(client, result);
         member_done(member);
         member_await(member);
-        result = take_steadily(client, subscriber);
-        if (result < 0)
-                return result;
-        member_done(member);
-        member_await(member);
-        shmd_close(client->bus);
-        member_done(member);
-        return 0;
+        return take_steadily(client, subscriber);
 }
 
 static int client_live(const struct member *member, void *user)
 {
         struct client client = {.member = member, .load = user};
+        int result;
 
-        return member->index % 2 ? subscriber_live(&client) : publisher_live(&client);
+        member_await(member);
+        result = client_open(&client);
+        if (result == 0)
+                result = member->index % 2 ? subscriber_live(&client) : publisher_live(&client);
+        if (result < 0)
+                return result;
+        member_done(member);
+        member_await(member);
+        shmd_close(client.bus);
+        member_done(member);
+        return 0;
 }
 
 /* ---- the coordinator --------------------------------------------------------------------- */

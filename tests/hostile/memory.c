@@ -101,12 +101,20 @@ static bool is_raised(int page)
         return word != 0;
 }
 
-static void attack_all(const struct target *targets, size_t n)
+/* The broker's pages, and what an introduction has brought. */
+static void attack_all(const int pages[2], const struct target brought[2])
 {
-        until(is_raised(targets[0].fd));
-        for (size_t i = 0; i < n; i++)
+        const struct target targets[] = {
+                {.name = "session page", .fd = pages[0], .size = PAGE_SIZE_SESSION, .pid_fd = -1},
+                {.name = "alive page", .fd = pages[1], .size = PAGE_SIZE_ALIVE, .pid_fd = -1},
+                brought[0],
+                brought[1],
+        };
+
+        until(is_raised(pages[0]));
+        for (size_t i = 0; i < N_ELEMENTS(targets); i++)
                 attack_by_all_means(&targets[i]);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < N_ELEMENTS(targets); i++)
                 lock(&targets[i]);
         printf("injections: %u\n", n_attacks);
         say('d');
@@ -133,28 +141,18 @@ static void attack_as_subscriber(void *argument)
         raw_fill_subscribe(&subscribe, OUT);
         raw_send(fd, &subscribe, sizeof(subscribe), (int[]){block, channel[1]}, 2);
         await_message(fd, &packet, MESSAGE_PUBLISHER_ADDED);
-        attack_all(
-                (const struct target[]){
-                        {.name = "session page",
-                         .fd = pages[0],
-                         .size = PAGE_SIZE_SESSION,
-                         .pid_fd = -1},
-                        {.name = "alive page",
-                         .fd = pages[1],
-                         .size = PAGE_SIZE_ALIVE,
-                         .pid_fd = -1},
-                        {.name = "segment, by a subscriber",
-                         .fd = packet.fds[0],
-                         .size = size_of(packet.fds[0]),
-                         .peer_pid = added->peer.pid,
-                         .pid_fd = packet.fds[packet.n_fds - 1]},
-                        {.name = "board, by a subscriber",
-                         .fd = packet.fds[1],
-                         .size = BOARD_SIZE,
-                         .is_own_to_write = true,
-                         .pid_fd = -1},
-                },
-                4);
+        attack_all(pages, (const struct target[]){
+                                  {.name = "segment, by a subscriber",
+                                   .fd = packet.fds[0],
+                                   .size = size_of(packet.fds[0]),
+                                   .peer_pid = added->peer.pid,
+                                   .pid_fd = packet.fds[packet.n_fds - 1]},
+                                  {.name = "board, by a subscriber",
+                                   .fd = packet.fds[1],
+                                   .size = BOARD_SIZE,
+                                   .is_own_to_write = true,
+                                   .pid_fd = -1},
+                          });
 }
 
 static void attack_as_publisher(void *argument)
@@ -172,28 +170,18 @@ static void attack_as_publisher(void *argument)
         raw_publisher_open(&publisher, IN);
         raw_send(fd, &publisher.message, sizeof(publisher.message), &publisher.fd, 1);
         await_message(fd, &packet, MESSAGE_SUBSCRIBER_ADDED);
-        attack_all(
-                (const struct target[]){
-                        {.name = "session page",
-                         .fd = pages[0],
-                         .size = PAGE_SIZE_SESSION,
-                         .pid_fd = -1},
-                        {.name = "alive page",
-                         .fd = pages[1],
-                         .size = PAGE_SIZE_ALIVE,
-                         .pid_fd = -1},
-                        {.name = "block, by a publisher",
-                         .fd = packet.fds[0],
-                         .size = BLOCK_SIZE,
-                         .peer_pid = added->peer.pid,
-                         .pid_fd = packet.fds[3]},
-                        {.name = "board, by a publisher",
-                         .fd = packet.fds[1],
-                         .size = BOARD_SIZE,
-                         .is_of_mode = true,
-                         .pid_fd = -1},
-                },
-                4);
+        attack_all(pages, (const struct target[]){
+                                  {.name = "block, by a publisher",
+                                   .fd = packet.fds[0],
+                                   .size = BLOCK_SIZE,
+                                   .peer_pid = added->peer.pid,
+                                   .pid_fd = packet.fds[3]},
+                                  {.name = "board, by a publisher",
+                                   .fd = packet.fds[1],
+                                   .size = BOARD_SIZE,
+                                   .is_of_mode = true,
+                                   .pid_fd = -1},
+                          });
 }
 
 /* ---- the owners ---------------------------------------------------------------------------- */
