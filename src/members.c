@@ -210,6 +210,12 @@ static bool attach(struct shmd_publisher *publisher, const struct message_subscr
         return true;
 }
 
+/* Another's memory with its id: whoever that is, it isn't known, and not looked after. */
+static bool is_another(const struct member *member, const struct packet *packet)
+{
+        return segment_inode(packet->fds[0]) != member->block->inode;
+}
+
 /* A broker introduces one who is known from another's time: it is rung for by the new board and
  * channel from now on. Its row is where it was. False: not enough memory or descriptors. */
 static bool move(struct shmd_publisher *publisher, struct member *member,
@@ -218,8 +224,7 @@ static bool move(struct shmd_publisher *publisher, struct member *member,
         struct watched_board *board;
         struct channel *channel;
 
-        /* Another's memory with its id: whoever that is, it isn't known, and not looked after. */
-        if (segment_inode(packet->fds[0]) != member->block->inode)
+        if (is_another(member, packet))
                 return true;
         /* The board before the armed word: see doorbell_attach(). */
         board = doorbell_watch(&publisher->doorbell, added->board, packet->fds[1]);
@@ -268,7 +273,7 @@ void publisher_added(struct shmd *bus, const struct message_subscriber_added *ad
         }
         if (connection_found(bus, REINTRODUCE_SUBSCRIBER, publisher->id, id))
                 publisher->n_missing--;
-        if (member && !member->is_leaving)
+        if (member && (!member->is_leaving || is_another(member, packet)))
                 return;
         publisher->n_subscribers++;
         member = find_member(publisher, id);

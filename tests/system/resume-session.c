@@ -274,6 +274,34 @@ static void publisher_whose_id_another_has_still_ends_with_its_process(void **st
         shmd_close(bus);
 }
 
+/* The same on the other side, of a subscriber that has left and may hold something. */
+static void subscriber_that_leaves_is_not_brought_back_by_another(void **state)
+{
+        struct shmd *one = broker_connect(), *other = broker_connect();
+        struct shmd_publisher *publisher =
+                stamped_advertise(one, SERVICE, (struct shmd_publisher_options){0});
+        struct shmd_subscriber *subscriber =
+                stamped_subscribe(other, SERVICE, (struct shmd_subscriber_options){0});
+        struct message_subscriber_removed removed = {.publisher = publisher->id,
+                                                     .subscription = subscriber->id};
+        struct message_subscriber_added added = {.publisher = publisher->id,
+                                                 .peer.id = subscriber->id};
+        struct raw_publisher impostor;
+        struct packet packet = {.n_fds = 1};
+
+        until(n_subscribers(publisher) == 1);
+        publisher_removed(one, &removed);
+        must_equal(n_subscribers(publisher), 0);
+        raw_publisher_open(&impostor, SERVICE);
+        packet.fds[0] = impostor.fd;
+        publisher_added(one, &added, &packet);
+        must_equal(n_subscribers(publisher), 0);
+        raw_publisher_close(&impostor);
+        shmd_close(other);
+        until((n_subscribers(publisher), publisher->doorbell.n_members == 0));
+        shmd_close(one);
+}
+
 /* ---- by the rules and against them ------------------------------------------------------- */
 
 /* Of peers whose process is this one. */
@@ -405,6 +433,7 @@ int main(int argc, char **argv)
                 system_test(sleeper_without_membarrier_is_woken_too),
                 system_test(introduction_without_membarrier_counts_when_the_broker_is_dead),
                 system_test(publisher_whose_id_another_has_still_ends_with_its_process),
+                system_test(subscriber_that_leaves_is_not_brought_back_by_another),
                 system_test(list_of_peers_has_a_limit),
                 system_test(who_does_not_say_that_it_resumes_may_not),
                 system_test(publisher_that_lists_more_than_it_has_seats_hurts_nobody),
