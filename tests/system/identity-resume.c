@@ -211,20 +211,8 @@ static void publish_for_long(void *argument)
 
 static void resume_as_another(void *argument)
 {
-        const struct victim *victim = argument;
-        struct segment memory;
-        int fd;
-
         become_somebody();
-        fd = raw_resume(victim->connection);
-        impostor_advertise(fd, SERVICE, victim, &memory, true);
-        impostor_say_resumed(fd);
-        impostor_has_met_nobody(fd);
-        say('r');
-        hear('e');
-        impostor_has_met_nobody(fd);
-        close(fd);
-        segment_close(&memory);
+        impostor_resume(SERVICE, argument);
 }
 
 static void who_resumes_under_anothers_id_keeps_nobody_out(void **state)

@@ -2,6 +2,7 @@
 /* impostor.c - messages with the ids of others. */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "harness.h"
 #include "impostor.h"
@@ -59,4 +60,19 @@ void impostor_has_met_nobody(int fd)
         static struct packet packet;
 
         must_equal(socket_receive(fd, &packet), -EAGAIN);
+}
+
+void impostor_resume(const char *service, const struct victim *victim)
+{
+        struct segment memory;
+        int fd = raw_resume(victim->connection);
+
+        impostor_advertise(fd, service, victim, &memory, true);
+        impostor_say_resumed(fd);
+        impostor_has_met_nobody(fd);
+        say('r');
+        hear('e');
+        impostor_has_met_nobody(fd);
+        close(fd);
+        segment_close(&memory);
 }

@@ -29,4 +29,8 @@ void impostor_say_resumed(int fd);
 /* The broker must not have told it of anybody. */
 void impostor_has_met_nobody(int fd);
 
+/* A role's: resumes as the victim's connection with that publisher, says 'r', and until it hears
+ * 'e' has met nobody. */
+void impostor_resume(const char *service, const struct victim *victim);
+
 #endif
