@@ -121,6 +121,43 @@ void socket_drop(int fd)
         } while (received < 0 && errno == EINTR);
 }
 
+/* Peeks at one packet. 1: it carries no descriptors; 0: that was the last one; else negative. */
+static int look_for_fds(int fd)
+{
+        union {
+                struct cmsghdr header;
+                char bytes[CMSG_SPACE(sizeof(struct ucred))];
+        } control;
+        char byte;
+        struct iovec vector = {.iov_base = &byte, .iov_len = sizeof(byte)};
+        struct msghdr header = {.msg_iov = &vector,
+                                .msg_iovlen = 1,
+                                .msg_control = &control,
+                                .msg_controllen = sizeof(control)};
+        ssize_t received;
+
+        do {
+                received = recvmsg(fd, &header, MSG_PEEK | MSG_DONTWAIT);
+                /* Said once, of a peer that went without reading everything. */
+        } while (received < 0 && (errno == EINTR || errno == ECONNRESET));
+        if (received < 0)
+                return -errno;
+        return header.msg_flags & MSG_CTRUNC ? -EBUSY : header.msg_controllen > 0;
+}
+
+bool socket_drain(int fd)
+{
+        int more, yes = 1;
+
+        /* Each packet then says who has sent it, which tells an empty one from the end. */
+        if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) < 0 ||
+            shutdown(fd, SHUT_RD) < 0)
+                return false;
+        while ((more = look_for_fds(fd)) > 0)
+                socket_drop(fd);
+        return more == 0;
+}
+
 void packet_close(struct packet *packet)
 {
         for (unsigned i = 0; i < packet->n_fds; i++)

@@ -55,6 +55,10 @@ int socket_peek(int fd, struct packet *packet);
 /* Takes the packet away that socket_peek() has found. */
 void socket_drop(int fd);
 
+/* Lets the peer send no more, and takes away what it has sent, up to the first packet that carries
+ * descriptors. Whether there was none: then to close the socket closes nothing else. */
+bool socket_drain(int fd);
+
 /* Closes what the packet still owns. */
 void packet_close(struct packet *packet);
 

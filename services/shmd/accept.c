@@ -14,6 +14,7 @@
 #include "quota.h"
 #include "server.h"
 #include "session.h"
+#include "socket.h"
 #include "util.h"
 #include "wire.h"
 
@@ -25,6 +26,19 @@
 #define ACCEPT_SILENCE_MS 10000
 
 static void on_newcomer(uv_poll_t *poll, int status, int events);
+
+/*
+ * Has the newcomer's socket closed. While nothing more of his user's is closed it would stay in the
+ * table, and so would the next one, and each after that. So what has nothing in its queue that
+ * could stop a thread is nobody's in particular. What has, he pays for: the kernel counts it as on
+ * its way, and limits that.
+ */
+static void let_go(struct server *server, uid_t uid, int *fd)
+{
+        if (closer_is_stuck(server->closer, uid) && socket_drain(*fd))
+                uid = (uid_t)-1;
+        closer_give(server->closer, uid, fd);
+}
 
 /* Says why to the newcomer and, with his name, to the log. */
 static void turn_away(struct server *server, int *fd, int code, const char *text)
@@ -41,7 +55,7 @@ static void turn_away(struct server *server, int *fd, int code, const char *text
         strncpy(goodbye.text, text, sizeof(goodbye.text) - 1);
         wire_begin(&goodbye, MESSAGE_GOODBYE, sizeof(goodbye), 0);
         socket_send(*fd, &goodbye, sizeof(goodbye), NULL, 0);
-        closer_give(server->closer, who.uid, fd);
+        let_go(server, who.uid, fd);
 }
 
 static void turn_away_for_want(struct server *server, int *fd, int code)

@@ -101,6 +101,8 @@ static const struct condition {
         {"socketpair", 0, 0xffffffff, AF_UNIX},
         {"setsockopt", 2, 0xffffffff, SO_PASSRIGHTS},
         {"setsockopt", 2, 0xffffffff, SO_OOBINLINE},
+        /* A socket that is drained tells empty packets from its end. */
+        {"setsockopt", 2, 0xffffffff, SO_PASSCRED},
         /* Foreign sockets are closed without waiting for their peers. */
         {"setsockopt", 2, 0xffffffff, SO_LINGER},
         /* libuv makes descriptors nonblocking. */

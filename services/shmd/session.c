@@ -18,6 +18,7 @@
 #include "resume.h"
 #include "server.h"
 #include "session.h"
+#include "socket.h"
 #include "util.h"
 #include "wire.h"
 
@@ -91,6 +92,27 @@ static void handle_packet(struct session *session, struct packet *packet)
         give_packet(session, packet);
 }
 
+/* It looks again in a while. */
+static void pause_reading(struct session *session)
+{
+        session->is_starved = true;
+        session_retry(session);
+        session_watch(session);
+}
+
+/* While nothing more of the user's is closed, what comes with descriptors stays where it is: each
+ * of them would stay in the broker's table. */
+static bool has_to_wait(const struct session *session)
+{
+        bool has_fds;
+        char byte;
+
+        if (!closer_is_stuck(session->server->closer, session->uid))
+                return false;
+        socket_peek_bytes(session->fd, &byte, sizeof(byte), &has_fds);
+        return has_fds;
+}
+
 /*
  * The message's descriptors don't fit into the broker's table. It is answered without them, and
  * stays in the socket until they do fit: to take it now would close them here.
@@ -102,9 +124,8 @@ static void starve(struct session *session, struct packet *packet)
                 handle_packet(session, packet);
         if (session->state >= SESSION_ENDING)
                 return;
-        session->skips_one = session->is_starved = true;
-        session_retry(session);
-        session_watch(session);
+        session->skips_one = true;
+        pause_reading(session);
 }
 
 /* A packet is there, still in the socket too. Whether to go on. */
@@ -137,6 +158,10 @@ static void receive(struct session *session, unsigned burst)
         int received;
 
         while (burst-- && session->state < SESSION_ENDING && !session->held) {
+                if (has_to_wait(session)) {
+                        pause_reading(session);
+                        return;
+                }
                 received = socket_peek(session->fd, packet);
                 if (received == -EAGAIN || received == -ENOMEM || received == -ENOBUFS)
                         return;

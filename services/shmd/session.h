@@ -100,7 +100,7 @@ struct session {
         enum session_end ended_by;
         bool is_full;    /* the kernel takes no more until the socket is writable */
         bool is_broken;  /* it never will */
-        bool is_starved; /* nothing is read until there may be descriptors for it */
+        bool is_starved; /* nothing is read until descriptors may be had for it, or closed */
         bool skips_one;  /* what comes next was answered without its descriptors */
         int fd;
         int pid_fd;

@@ -330,13 +330,55 @@ static int try_to_connect(void)
         return code;
 }
 
+#define N_KNOCKS 100
+#define N_ASKED  60
+
+/* Comes, says something or says nothing, in several ways, and goes. */
+static void knock(unsigned i)
+{
+        struct message_hello hello;
+        struct packet packet;
+        int fd = raw_connect();
+
+        raw_fill_hello(&hello, PROTOCOL_VERSION, PROTOCOL_MIN_VERSION);
+        for (unsigned n = i % 4; n; n--)
+                pass(fd, &hello, i % 8 < 4 ? sizeof(hello) : 0, NULL, 0);
+        must(raw_receive(fd, &packet));
+        must_equal(packet.header.type, MESSAGE_GOODBYE);
+        close(fd);
+}
+
+/* The same publisher again and again; each brings a descriptor. */
+static void ask_with_descriptors(int fd)
+{
+        struct raw_publisher publisher;
+
+        raw_publisher_open(&publisher, "asking");
+        for (unsigned i = 0; i < N_ASKED; i++)
+                raw_send(fd, &publisher.message, sizeof(publisher.message), &publisher.fd, 1);
+        raw_publisher_close(&publisher);
+}
+
+static void await_answers(int fd)
+{
+        struct packet packet;
+
+        for (unsigned i = 0; i < N_ASKED; i++) {
+                must(raw_receive(fd, &packet));
+                must_equal(packet.header.type, MESSAGE_REPLY);
+                must_equal(((struct message_reply *)&packet.header)->code, i ? -EEXIST : 0);
+        }
+        close(fd);
+}
+
 static void linger_on(void *argument)
 {
         enum { N = CLOSER_STUCK_MAX + 2 };
-        int fds[N], sinks[N][2];
+        int fds[N], sinks[N][2], asking;
 
         (void)argument;
         become_somebody();
+        asking = raw_session(NULL);
         for (unsigned i = 0; i < N; i++)
                 fds[i] = raw_session(NULL);
         say('c');
@@ -351,17 +393,25 @@ static void linger_on(void *argument)
         until(try_to_connect() == -EBUSY);
         must_say(shmd_error(), "can't be closed");
         say('s');
+        hear('n');
+        for (unsigned i = 0; i < N_KNOCKS; i++)
+                knock(i);
+        say('n');
+        ask_with_descriptors(asking);
+        say('a');
         hear('e');
         for (unsigned i = 0; i < N; i++) {
                 close(sinks[i][0]);
                 close(sinks[i][1]);
         }
         until(try_to_connect() == 0);
+        await_answers(asking);
 }
 
 static void who_can_not_be_closed_is_let_in_no_more(void **state)
 {
         struct role *role;
+        unsigned before;
 
         if (!can_be_somebody())
                 skip_because("only root can be two users");
@@ -378,6 +428,13 @@ static void who_can_not_be_closed_is_let_in_no_more(void **state)
         for (unsigned i = 0; i < 20; i++)
                 shmd_close(broker_connect());
         broker_settle(honest.one);
+        before = n_fds_of_broker();
+        role_tell(role, 'n');
+        role_await(role, 'n');
+        until(n_fds_of_broker() <= before + N_KNOCKS / 10);
+        role_await(role, 'a');
+        broker_settle(honest.one);
+        until(n_fds_of_broker() <= before + N_KNOCKS / 10);
         role_tell(role, 'e');
         role_finish(role);
         honest_close();

@@ -238,6 +238,32 @@ static void peeked_message_stays_until_it_is_dropped(void **unused)
         assert_int_equal(count_fds(), before);
 }
 
+static void drained_socket_has_nothing_left_but_descriptors(void **unused)
+{
+        int ends[2];
+
+        for (unsigned with_fds = 0; with_fds < 4; with_fds++) {
+                make_pair(ends);
+                assert_int_equal(socket_send(ends[0], "one", 3, NULL, 0), 0);
+                assert_int_equal(socket_send(ends[0], "", 0, NULL, 0), 0);
+                if (with_fds & 1)
+                        assert_int_equal(socket_send(ends[0], "", with_fds >> 1, ends, 1), 0);
+                assert_int_equal(socket_drain(ends[1]), !(with_fds & 1));
+                assert_int_equal(socket_send(ends[0], "more", 4, NULL, 0), -EPIPE);
+                /* What was found is there still. */
+                packet.n_fds = 0;
+                if (with_fds & 1)
+                        assert_in_range(socket_receive(ends[1], &packet), 0, 1);
+                assert_int_equal(packet.n_fds, with_fds & 1);
+                packet_close(&packet);
+                /* A peer that has gone, which is an error once, is no other. */
+                assert_int_equal(socket_send(ends[1], "unread", 6, NULL, 0), 0);
+                fd_close(&ends[0]);
+                assert_int_equal(socket_drain(ends[1]), true);
+                close(ends[1]);
+        }
+}
+
 static void connecting_says_why_it_fails(void **unused)
 {
         char directory[] = "/tmp/shmd-test-XXXXXX", path[64], longest[200];
@@ -278,6 +304,7 @@ int main(void)
                 cmocka_unit_test(descriptors_without_number_are_all_closed_again),
                 cmocka_unit_test(descriptors_that_find_no_room_are_reported_as_lost),
                 cmocka_unit_test(peeked_message_stays_until_it_is_dropped),
+                cmocka_unit_test(drained_socket_has_nothing_left_but_descriptors),
                 cmocka_unit_test(connecting_says_why_it_fails),
         };
 
