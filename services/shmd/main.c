@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,6 +229,14 @@ static void fill_standard_descriptors(void)
                 close(fd);
 }
 
+/* Where the log goes may be closed, or full: a line that is lost must not cost everybody his
+ * broker, since clients can cause lines. */
+static void ignore_lost_lines(void)
+{
+        signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN);
+}
+
 /* Two descriptors a session: the soft limit of 1024 is for programs that use select(). */
 static void raise_limits(void)
 {
@@ -327,6 +336,7 @@ int main(int argc, char **argv)
         int status;
 
         fill_standard_descriptors();
+        ignore_lost_lines();
         choose_socket(&program);
         status = read_options(&program, argc, argv);
         if (status < 0) {

@@ -3,6 +3,7 @@
  * broker.c - the shmd program: its address, its end, its options, what it costs; and shmdctl.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +79,29 @@ static void what_is_no_socket_is_left_alone(void **state)
         snprintf(path, sizeof(path), "%s/no/such/directory", broker.directory);
         must_equal(run_second(path), 1);
         must_say(output, "No such file or directory");
+}
+
+/* What a client does leads to a line that nobody takes. */
+static void end_of_who_reads_the_log_is_not_the_brokers(void **state)
+{
+        static const char nonsense[16];
+        int reader, fd;
+
+        broker_terminate(SIGTERM);
+        must_equal(unlink(broker.log), 0);
+        must_equal(mkfifo(broker.log, 0600), 0);
+        reader = open(broker.log, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        must(reader >= 0);
+        broker_spawn(NULL);
+        must_equal(unlink(broker.log), 0);
+        close(reader);
+        fd = raw_session(NULL);
+        raw_send(fd, nonsense, sizeof(nonsense), NULL, 0);
+        must_say(raw_await_end(fd), "not a message");
+        close(fd);
+        shmd_close(broker_connect());
+        broker_terminate(SIGTERM);
+        broker_spawn(NULL);
 }
 
 static void ends_cleanly_when_asked_to(void **state)
@@ -375,6 +399,7 @@ int main(int argc, char **argv)
                 system_test(second_broker_is_told_who_has_the_address),
                 system_test(socket_of_a_crashed_broker_is_replaced),
                 system_test(what_is_no_socket_is_left_alone),
+                system_test(end_of_who_reads_the_log_is_not_the_brokers),
                 system_test(ends_cleanly_when_asked_to),
                 system_test(options_are_explained_and_checked),
                 system_test(log_says_as_much_as_it_was_asked_to),
