@@ -27,6 +27,8 @@ static const struct {
         [QUOTA_BYTES] = {"bytes", offsetof(struct shmd_quota, bytes), 0},
         [QUOTA_SUBSCRIPTIONS] = {"subscriptions", offsetof(struct shmd_quota, subscriptions), 1024},
         [QUOTA_PAIRS] = {"pairs", offsetof(struct shmd_quota, pairs), 65536},
+        [QUOTA_LISTED] = {"listed peers", offsetof(struct shmd_quota, pairs),
+                          QUOTA_LISTED_TIMES * 65536},
         [QUOTA_INTRODUCTIONS] = {"introductions", offsetof(struct shmd_quota, introductions), 1024},
         [QUOTA_CONNECTS] = {"connects", offsetof(struct shmd_quota, connects), 100},
         [QUOTA_SEATS] = {"seats", offsetof(struct shmd_quota, seats), 75},
@@ -49,6 +51,11 @@ static void account_init(struct quota_account *account, const struct quota *quot
                 snprintf(account->name, sizeof(account->name), "%s", found->pw_name);
 }
 
+static const char *option_of(enum quota_kind kind)
+{
+        return kinds[kind == QUOTA_LISTED ? QUOTA_PAIRS : kind].name;
+}
+
 /* Half of it: one user's samples leave room for everything else. */
 static uint64_t usual_bytes(void)
 {
@@ -65,6 +72,10 @@ static void set_limits(struct quota *quota, const struct shmd_quota *limits, uin
                 memcpy(&wanted, (const char *)limits + kinds[kind].offset, sizeof(wanted));
                 quota->max[kind] = wanted ? wanted : kinds[kind].usual;
         }
+        if (quota->max[QUOTA_PAIRS] > SHMD_NO_LIMIT / QUOTA_LISTED_TIMES)
+                quota->max[QUOTA_LISTED] = SHMD_NO_LIMIT;
+        else
+                quota->max[QUOTA_LISTED] = quota->max[QUOTA_PAIRS] * QUOTA_LISTED_TIMES;
         if (!limits->bytes)
                 quota->max[QUOTA_BYTES] = usual_bytes();
         if (!limits->introductions && quota->max[QUOTA_INTRODUCTIONS] > in_flight_max / 4)
@@ -197,7 +208,7 @@ int charge_resize(struct charge *charge, uint64_t amount)
                                  " more (--quota %s)",
                                  quota_name(account), *used, quota_max(account, charge->kind),
                                  kinds[charge->kind].name, amount - charge->amount,
-                                 kinds[charge->kind].name);
+                                 option_of(charge->kind));
         }
         *used += amount - charge->amount;
         charge->amount = amount;
@@ -250,8 +261,8 @@ static int read_one(struct shmd_quota *quota, const char *text, size_t length)
         uint64_t number;
 
         for (unsigned kind = 0; kind < QUOTA_KINDS; kind++) {
-                if (strlen(kinds[kind].name) != name_length ||
-                    memcmp(kinds[kind].name, text, name_length) != 0)
+                if (strlen(option_of(kind)) != name_length ||
+                    memcmp(option_of(kind), text, name_length) != 0)
                         continue;
                 if (!equals || !read_number(&number, equals + 1, length - name_length - 1,
                                             kind == QUOTA_BYTES))

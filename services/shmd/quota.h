@@ -21,12 +21,14 @@
  *                    costs it a descriptor
  *     bytes          that memory's size, as the kernel says it
  *     subscriptions  to who reads
- *     pairs          a publisher and a subscriber that were brought together: to who came second.
- *                    What a client lists of another broker's time (resume.h): to who lists it
- *     introductions  sent and unread: to who doesn't read them. Beside that a session's unread
- *                    introductions to one other user are bounded: session_has_credit()
- *     connects       per second. Nothing is charged; see quota_connect()
- *     seats          of one publisher, in percent, that one other user may take: seats.h
+ *     pairs          a publisher and a subscriber that were brought together: to who came second
+ *     listed peers   of another broker's time (resume.h): to who lists them. A pair may be listed
+ * by both its sides before it is one, and by one that others paid for: so there may be
+ * QUOTA_LISTED_TIMES as many as pairs, or who had all his pairs could not resume introductions sent
+ * and unread: to who doesn't read them. Beside that a session's unread introductions to one other
+ * user are bounded: session_has_credit() connects       per second. Nothing is charged; see
+ * quota_connect() seats          of one publisher, in percent, that one other user may take:
+ * seats.h
  *
  * Root and the broker's own user are counted, but not limited. Both can stop the broker anyway, and
  * whoever runs a broker for himself alone need not know that there are limits. A broker for several
@@ -52,11 +54,14 @@ enum quota_kind {
         QUOTA_BYTES,
         QUOTA_SUBSCRIPTIONS,
         QUOTA_PAIRS,
+        QUOTA_LISTED, /* has no option of its own */
         QUOTA_INTRODUCTIONS,
         QUOTA_CONNECTS,
         QUOTA_SEATS,
         QUOTA_KINDS,
 };
+
+#define QUOTA_LISTED_TIMES 4u
 
 /* Up to here the kinds are counted. */
 #define QUOTA_COUNTED QUOTA_CONNECTS

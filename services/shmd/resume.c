@@ -43,7 +43,7 @@ int known_add(struct known_list *list, struct quota_account *account, uint64_t o
         if (needed > PROTOCOL_KNOWN_MAX)
                 return error_set(-EPROTO, "a list of more than %u peers", PROTOCOL_KNOWN_MAX);
         if (!list->charge.account)
-                charge_init(&list->charge, account, QUOTA_PAIRS, list->n);
+                charge_init(&list->charge, account, QUOTA_LISTED, list->n);
         code = charge_resize(&list->charge, needed);
         if (code < 0)
                 return error_prefix(code, "a list of %u peers", needed);

@@ -51,7 +51,7 @@ struct known_list {
         struct message_known_peer *peers; /* n of them, in room for n_room */
         uint32_t n, n_room;
         uint64_t owner;       /* of the list that a session is sending: whose it will be */
-        struct charge charge; /* for n pairs, to who has listed them */
+        struct charge charge; /* for n, to who has listed them */
 };
 
 void known_deinit(struct known_list *list);

@@ -157,9 +157,10 @@ static void what_is_not_set_has_a_limit_too(void **unused)
 
         books_open(&books, &limits);
         for (unsigned kind = 0; kind < QUOTA_KINDS; kind++)
-                if (kind != QUOTA_PAIRS)
+                if (kind != QUOTA_PAIRS && kind != QUOTA_LISTED)
                         assert_true(books.quota.max[kind] && books.quota.max[kind] < SHMD_NO_LIMIT);
         assert_int_equal(quota_max(books.user, QUOTA_PAIRS), SHMD_NO_LIMIT);
+        assert_int_equal(quota_max(books.user, QUOTA_LISTED), SHMD_NO_LIMIT);
         books_close(&books);
 }
 
