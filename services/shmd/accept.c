@@ -22,6 +22,8 @@
 #define ACCEPT_BURST 32
 /* How long accepting pauses when there is nothing to accept with. */
 #define ACCEPT_PAUSE_MS 50
+/* Gigabytes take a moment to be freed: who had several such segments may come back meanwhile. */
+#define STUCK_SECONDS 2
 /* That nobody can be let in is said once in this time. */
 #define ACCEPT_SILENCE_MS 10000
 
@@ -35,7 +37,7 @@ static void on_newcomer(uv_poll_t *poll, int status, int events);
  */
 static void let_go(struct server *server, uid_t uid, int *fd)
 {
-        if (closer_is_stuck(server->closer, uid) && socket_drain(*fd))
+        if (closer_is_stuck(server->closer, uid, 0) && socket_drain(*fd))
                 uid = (uid_t)-1;
         closer_give(server->closer, uid, fd);
 }
@@ -131,7 +133,7 @@ static void greet(struct server *server, int *fd)
                 turn_away(server, fd, -EACCES, error_text());
                 return;
         }
-        if (closer_is_stuck(server->closer, who.uid)) {
+        if (closer_is_stuck(server->closer, who.uid, STUCK_SECONDS)) {
                 turn_away(server, fd, -EBUSY,
                           "descriptors that processes of this user have passed can't be closed");
                 return;

@@ -93,12 +93,17 @@ static bool is_over(const struct timespec *late)
 
 /* ---- with the mutex ---------------------------------------------------------------------- */
 
-static bool is_stuck(const struct closer *closer, uid_t uid)
+static bool is_stuck(const struct closer *closer, uid_t uid, unsigned seconds)
 {
         unsigned n = 0;
 
-        list_for_each (&closer->stuck, link)
-                n += list_entry(link, struct work, link)->uid == uid;
+        list_for_each (&closer->stuck, link) {
+                const struct work *work = list_entry(link, struct work, link);
+                struct timespec since = work->late;
+
+                since.tv_sec += seconds;
+                n += work->uid == uid && is_over(&since);
+        }
         return n >= CLOSER_STUCK_MAX;
 }
 
@@ -107,7 +112,7 @@ static ssize_t find_item(const struct closer *closer)
 {
         ssize_t i = (ssize_t)closer->n_items - 1;
 
-        while (i >= 0 && is_stuck(closer, closer->items[i].uid))
+        while (i >= 0 && is_stuck(closer, closer->items[i].uid, 0))
                 i--;
         return i;
 }
@@ -255,12 +260,12 @@ void closer_give(struct closer *closer, uid_t uid, int *fd)
         fd_close(&given);
 }
 
-bool closer_is_stuck(struct closer *closer, uid_t uid)
+bool closer_is_stuck(struct closer *closer, uid_t uid, unsigned seconds)
 {
         bool is;
 
         pthread_mutex_lock(&closer->mutex);
-        is = is_stuck(closer, uid);
+        is = is_stuck(closer, uid, seconds);
         pthread_mutex_unlock(&closer->mutex);
         return is;
 }

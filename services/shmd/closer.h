@@ -39,7 +39,8 @@ void closer_free(struct closer *closer);
 /* Takes the descriptor (-1: none), which came from this user, and sets *fd to -1. */
 void closer_give(struct closer *closer, uid_t uid, int *fd);
 
-/* Whether nothing more of what comes from this user can be closed for now. */
-bool closer_is_stuck(struct closer *closer, uid_t uid);
+/* Whether nothing more of what comes from this user can be closed for now, and has not been for so
+ * many seconds. */
+bool closer_is_stuck(struct closer *closer, uid_t uid, unsigned seconds);
 
 #endif

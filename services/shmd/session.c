@@ -107,7 +107,7 @@ static bool has_to_wait(const struct session *session)
         bool has_fds;
         char byte;
 
-        if (!closer_is_stuck(session->server->closer, session->uid))
+        if (!closer_is_stuck(session->server->closer, session->uid, 0))
                 return false;
         socket_peek_bytes(session->fd, &byte, sizeof(byte), &has_fds);
         return has_fds;
