@@ -2,7 +2,6 @@
 /* log.c - formats a line for the program's callback, and counts those about users. */
 #include <inttypes.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -34,14 +33,25 @@ void log_line(const struct broker_log *log, int level, const char *format, ...)
 
 static struct log_user *find_user(struct broker_log *log, uid_t uid, uint64_t now)
 {
-        for (uint32_t i = 0; i < log->n_users; i++)
-                if (log->users[i].uid == uid)
-                        return &log->users[i];
-        if (log->n_users == LOG_USERS)
+        struct log_user *place = NULL;
+
+        for (uint32_t i = 0; i < log->n_users; i++) {
+                struct log_user *user = &log->users[i];
+
+                if (user->uid == uid)
+                        return user;
+                /* As good as new, though it may be the place of all others. */
+                if (user->n_left == LOG_BURST && !user->n_left_out)
+                        place = user;
+        }
+        if (log->n_users < LOG_USERS)
+                place = &log->users[log->n_users++];
+        if (!place) {
+                log->users[LOG_USERS - 1].is_shared = true;
                 return &log->users[LOG_USERS - 1];
-        log->users[log->n_users] =
-                (struct log_user){.uid = uid, .n_left = LOG_BURST, .seconds = now};
-        return &log->users[log->n_users++];
+        }
+        *place = (struct log_user){.uid = uid, .n_left = LOG_BURST, .seconds = now};
+        return place;
 }
 
 static void let_time_pass(struct log_user *user, uint64_t now)
@@ -56,8 +66,8 @@ static void tell_left_out(const struct broker_log *log, struct log_user *user)
 {
         if (user->n_left_out)
                 log_line(log, SHMD_LOG_WARNING,
-                         "left out %" PRIu64 " more such lines about user %u", user->n_left_out,
-                         user->uid);
+                         "left out %" PRIu64 " more such lines about user %u%s", user->n_left_out,
+                         user->uid, user->is_shared ? " and others" : "");
         user->n_left_out = 0;
 }
 
@@ -70,12 +80,12 @@ void log_about(struct broker_log *log, uid_t uid, const char *format, ...)
 
         clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
         now = (uint64_t)time.tv_sec;
-        user = find_user(log, uid, now);
         for (uint32_t i = 0; i < log->n_users; i++) {
                 let_time_pass(&log->users[i], now);
                 if (log->users[i].n_left)
                         tell_left_out(log, &log->users[i]);
         }
+        user = find_user(log, uid, now);
         if (!user->n_left) {
                 user->n_left_out++;
                 return;

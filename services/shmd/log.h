@@ -11,13 +11,14 @@
 #ifndef SHMD_BROKER_LOG_H
 #define SHMD_BROKER_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include <shmd/broker.h>
 
 #define LOG_BURST 50u
-/* Users that are told apart; all others count as one. */
+/* Users about whom something was said lately that are told apart; all others count as one. */
 #define LOG_USERS 32u
 
 /* How much is to be said about a user. */
@@ -26,6 +27,7 @@ struct log_user {
         uint32_t n_left;     /* lines that may be said now */
         uint64_t seconds;    /* when that was so */
         uint64_t n_left_out; /* and not told yet */
+        bool is_shared;      /* with others, for whom there was no place */
 };
 
 struct broker_log {
