@@ -3,10 +3,10 @@
  * log.h - one line at a time to whoever runs the broker.
  *
  * The broker prints nothing itself: the program gave a callback, or wants silence. A client can
- * cause one line when its session is dropped or it is turned away, never one a message. Nobody can
- * keep it from coming back, but from filling the log: what is said about the processes of one user
- * is LOG_BURST lines, and from then on one a second. How many were left out is said with the next
- * line that is due, about whomever; so no timer runs for it.
+ * cause a line when its session is dropped, when it is turned away, and with each request that goes
+ * beyond a quota. Nobody can keep it from coming back, but from filling the log: what is said about
+ * the processes of one user is LOG_BURST lines, and from then on one a second. How many were left
+ * out is said with the next line that is due, about whomever; so no timer runs for it.
  */
 #ifndef SHMD_BROKER_LOG_H
 #define SHMD_BROKER_LOG_H
