@@ -78,9 +78,10 @@ void wake_channels_close(struct session *subscriber)
                 struct wake_channel *channel = list_entry(link, struct wake_channel, link);
 
                 list_remove(link);
-                /* Only frames were ever sent here, unless the kernel lets descriptors pass. */
-                closer_give(subscriber->server->closer, subscriber->uid, &channel->read_fd);
-                closer_give(subscriber->server->closer, subscriber->uid, &channel->write_fd);
+                /* Only frames were ever sent here, unless the kernel lets descriptors pass: then
+                 * they are the publishers', and no fault of who listens. */
+                closer_give(subscriber->server->closer, channel->uid, &channel->read_fd);
+                closer_give(subscriber->server->closer, channel->uid, &channel->write_fd);
                 free(channel);
         }
 }

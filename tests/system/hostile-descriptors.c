@@ -25,6 +25,10 @@
 #include "somebody.h"
 #include "wire.h"
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* since Linux 6.16 */
+#endif
+
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
 
 static unsigned n_fds_of_broker(void)
@@ -337,14 +341,12 @@ static int try_to_connect(void)
 static void knock(unsigned i)
 {
         struct message_hello hello;
-        struct packet packet;
         int fd = raw_connect();
 
         raw_fill_hello(&hello, PROTOCOL_VERSION, PROTOCOL_MIN_VERSION);
         for (unsigned n = i % 4; n; n--)
                 pass(fd, &hello, i % 8 < 4 ? sizeof(hello) : 0, NULL, 0);
-        must(raw_receive(fd, &packet));
-        must_equal(packet.header.type, MESSAGE_GOODBYE);
+        must_say(raw_await_end(fd), "can't be closed");
         close(fd);
 }
 
@@ -440,6 +442,77 @@ static void who_can_not_be_closed_is_let_in_no_more(void **state)
         honest_close();
 }
 
+/* Into the wake channels of others that it is given to ring on. */
+static void ring_with_descriptors(void *argument)
+{
+        static struct packet packet;
+        struct raw_publisher publisher;
+        int fd, sinks[CLOSER_STUCK_MAX];
+
+        become_somebody();
+        raw_publisher_open(&publisher, "channels");
+        publisher.message.max_subscribers = CLOSER_STUCK_MAX;
+        fd = raw_session(NULL);
+        must_equal(raw_request(fd, &publisher.message, &publisher.fd, 1, NULL), 0);
+        say('p');
+        hear('r');
+        for (unsigned n = 0; n < CLOSER_STUCK_MAX;) {
+                must(raw_receive(fd, &packet));
+                if (packet.header.type == MESSAGE_SUBSCRIBER_ADDED)
+                        pass_lingering_socket(packet.fds[2], &sinks[n++], "", 1);
+                packet_close(&packet);
+        }
+        say('f');
+        until(try_to_connect() == -EBUSY);
+        say('s');
+        hear('e');
+        for (unsigned i = 0; i < CLOSER_STUCK_MAX; i++)
+                close(sinks[i]);
+        raw_publisher_close(&publisher);
+        close(fd);
+}
+
+/* Subscribes, and lets descriptors into its channel as kernels before 6.16 do. */
+static void open_reader_with_channel(struct raw_reader *reader)
+{
+        static struct packet packet;
+
+        reader->fd = raw_session(&reader->connection);
+        reader->block = raw_block(reader->connection);
+        must_equal(pipe2(reader->ends, O_CLOEXEC | O_NONBLOCK), 0);
+        raw_fill_subscribe(&reader->message, "channels");
+        raw_send(reader->fd, &reader->message, sizeof(reader->message),
+                 (int[]){reader->block, reader->ends[1]}, 2);
+        must(raw_receive(reader->fd, &packet));
+        must_equal(packet.header.type, MESSAGE_PUBLISHER_ADDED);
+        setsockopt(packet.fds[2], SOL_SOCKET, SO_PASSRIGHTS, &(int){1}, sizeof(int));
+        packet_close(&packet);
+}
+
+static void what_is_put_into_a_channel_is_not_its_readers(void **state)
+{
+        struct raw_reader readers[CLOSER_STUCK_MAX];
+        struct role *role;
+
+        if (!can_be_somebody())
+                skip_because("only root can be two users");
+        let_somebody_in(NULL);
+        honest_open();
+        role = role_start("ringing", ring_with_descriptors, NULL);
+        role_await(role, 'p');
+        for (unsigned i = 0; i < CLOSER_STUCK_MAX; i++)
+                open_reader_with_channel(&readers[i]);
+        role_tell(role, 'r');
+        role_await(role, 'f');
+        for (unsigned i = 0; i < CLOSER_STUCK_MAX; i++)
+                raw_reader_close(&readers[i]);
+        role_await(role, 's');
+        shmd_close(broker_connect());
+        role_tell(role, 'e');
+        role_finish(role);
+        honest_close();
+}
+
 /* ---- when the broker's table is full ------------------------------------------------------ */
 
 /* From now on it gets no descriptor; returns the limit that it had. */
@@ -517,6 +590,7 @@ int main(int argc, char **argv)
                 system_test(own_socket_inside_ends_with_the_session),
                 system_test(lingering_sockets_stop_nobody),
                 system_test(who_can_not_be_closed_is_let_in_no_more),
+                system_test(what_is_put_into_a_channel_is_not_its_readers),
                 system_test(request_is_answered_though_its_descriptors_do_not_fit),
                 system_test(lingering_sockets_that_do_not_fit_stop_nobody),
         };
