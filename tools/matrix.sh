@@ -60,7 +60,11 @@ build_and_test()
         options+=(-Dbuildtype=debugoptimized -Db_sanitize=address,undefined)
         suites=(--suite unit --suite system --suite faults --suite fuzz --suite hostile)
         # Once is enough for these: they take long.
-        [ "$compiler" = clang ] || suites+=(--suite death --suite stress --suite examples)
+        case $compiler in
+        gcc) suites+=(--suite death --suite stress) ;;
+        # Before version 14 gcc's fake stack does not align beyond 32 bytes, as video frames are.
+        clang) suites+=(--suite examples) ;;
+        esac
         if ! probe "$compiler" -fsanitize=address env; then
             # A container that forbids ptrace stops only the search for leaks.
             leaks=0
