@@ -193,12 +193,11 @@ static void longest_names_are_let_through(void **state)
 
 static void longer_names_end_the_session(void **state)
 {
-        static struct {
-                struct message_advertise head;
-                struct message_field fields[PROTOCOL_FIELDS_MAX + 1];
-        } message;
-        struct message_advertise *advertise = &message.head;
-        struct message_field *field = message.fields;
+        static uint64_t bytes[(sizeof(struct message_advertise) +
+                               (PROTOCOL_FIELDS_MAX + 1) * sizeof(struct message_field)) /
+                              sizeof(uint64_t)];
+        struct message_advertise *advertise = (void *)bytes;
+        struct message_field *field = advertise->fields;
         struct raw_publisher publisher;
         size_t size = sizeof(*advertise) + sizeof(*field);
 
@@ -224,8 +223,8 @@ static void longer_names_end_the_session(void **state)
         expect_drop(advertise, size, &publisher.fd, 1, "name");
         /* One field more than there may be, and as many as a number can say. */
         advertise->type.n_fields = PROTOCOL_FIELDS_MAX + 1;
-        wire_begin(advertise, MESSAGE_ADVERTISE, sizeof(message), 1);
-        expect_drop(advertise, sizeof(message), &publisher.fd, 1, "ADVERTISE");
+        wire_begin(advertise, MESSAGE_ADVERTISE, sizeof(bytes), 1);
+        expect_drop(advertise, sizeof(bytes), &publisher.fd, 1, "ADVERTISE");
         advertise->type.n_fields = UINT32_MAX / sizeof(*field) + 2;
         wire_begin(advertise, MESSAGE_ADVERTISE, size, 1);
         expect_drop(advertise, size, &publisher.fd, 1, "ADVERTISE");
