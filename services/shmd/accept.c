@@ -140,7 +140,7 @@ static void greet(struct server *server, int *fd)
         }
         code = quota_connect(quota_find(&server->quota, who.uid));
         if (code == 0)
-                code = session_new(server, fd);
+                code = session_new(server, &who, fd);
         switch (code) {
         case 0:
                 return;

@@ -320,20 +320,16 @@ static void free_session(struct session *session)
                 free(session);
 }
 
-int session_new(struct server *server, int *socket_fd)
+int session_new(struct server *server, const struct ucred *who, int *socket_fd)
 {
-        struct ucred who = {0};
-        socklen_t size = sizeof(who);
         struct session *session;
         struct charge charge;
         int pid_fd, code;
 
-        if (getsockopt(*socket_fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
-                return -errno;
-        code = charge_init(&charge, quota_find(&server->quota, who.uid), QUOTA_SESSIONS, 1);
+        code = charge_init(&charge, quota_find(&server->quota, who->uid), QUOTA_SESSIONS, 1);
         if (code < 0)
                 return code;
-        pid_fd = process_open(*socket_fd, &who);
+        pid_fd = process_open(*socket_fd, who);
         session = pid_fd < 0 ? NULL : calloc(1, sizeof(*session));
         if (!session) {
                 charge_deinit(&charge);
@@ -341,7 +337,7 @@ int session_new(struct server *server, int *socket_fd)
                 fd_close(&pid_fd);
                 return code;
         }
-        init(session, server, &who);
+        init(session, server, who);
         session->charge = charge;
         session->fd = *socket_fd;
         *socket_fd = -1; /* consumed */

@@ -136,9 +136,9 @@ struct session {
  * of a few system calls. */
 void session_name(struct session *session);
 
-/* Starts a session on an accepted socket, takes it over, and handles what has arrived. 0 or a
- * negative errno. */
-int session_new(struct server *server, int *socket_fd);
+/* Starts a session on an accepted socket, whose peer is `who`, takes it over, and handles what has
+ * arrived. 0 or a negative errno. */
+int session_new(struct server *server, const struct ucred *who, int *socket_fd);
 
 /* Drops a client for what it did: says so in one line of log and in a GOODBYE; session_end() comes
  * with server_settle(). */
