@@ -180,6 +180,19 @@ static void sleep_in_peer(void *argument)
                 pause();
 }
 
+/* The peer is one of so many publishers when the broker dies. */
+static struct role *start_peer_and_lose_broker(struct shmd *bus, struct shmd_subscriber *subscriber,
+                                               uint32_t n_publishers)
+{
+        struct role *role = role_start("peer", sleep_in_peer, NULL);
+
+        role_await(role, 'r');
+        until(status_of(subscriber).publishers == n_publishers);
+        broker_kill();
+        until(!state_of(bus).connected);
+        return role;
+}
+
 static void child_that_closes_leaves_its_parent_the_watch_on_peers(void **state)
 {
         struct role *role;
@@ -189,11 +202,7 @@ static void child_that_closes_leaves_its_parent_the_watch_on_peers(void **state)
                 stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
         pid_t pid;
 
-        role = role_start("peer", sleep_in_peer, NULL);
-        role_await(role, 'r');
-        until(status_of(subscriber).publishers == 1);
-        broker_kill();
-        until(!state_of(bus).connected);
+        role = start_peer_and_lose_broker(bus, subscriber, 1);
         while (shmd_wait(bus, 1000000) != 0)
                 ;
         pid = child_fork();
@@ -311,11 +320,7 @@ static void in_users_loop(unsigned order)
         bus = broker_connect_with(0, &loop);
         subscriber = stamped_subscribe(bus, SERVICE, (struct shmd_subscriber_options){0});
         publisher = stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
-        role = role_start("peer", sleep_in_peer, NULL);
-        role_await(role, 'r');
-        until(status_of(subscriber).publishers == 2);
-        broker_kill();
-        until(!state_of(bus).connected);
+        role = start_peer_and_lose_broker(bus, subscriber, 2);
         for (int i = 0; i < 5; i++)
                 uv_run(&loop, UV_RUN_NOWAIT);
         must(bus->n_orphans == 3);
@@ -371,11 +376,7 @@ static void child_closes_while_there_is_no_broker(void **state)
                         stamped_advertise(bus, SERVICE, (struct shmd_publisher_options){0});
                 pid_t pid;
 
-                role = role_start("peer", sleep_in_peer, NULL);
-                role_await(role, 'r');
-                until(status_of(subscriber).publishers == 2);
-                broker_kill();
-                until(!state_of(bus).connected);
+                role = start_peer_and_lose_broker(bus, subscriber, 2);
                 pid = child_fork();
                 if (pid == 0) {
                         if (order) {
